@@ -1,0 +1,138 @@
+"""What cameras do to a rendered pair: exposure, colour, lens blur, noise, JPEG, grey sensors.
+
+Some of it strikes both eyes alike, some each eye on its own, as on real rigs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from litestereo.training.scenes.random import Draw
+
+__all__ = ["expose"]
+
+_LUMA = (0.299, 0.587, 0.114)
+# Annex K of ITU-T T.81: the luminance table that most encoders scale by quality.
+_QUANTISATION = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+def expose(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Take both pictures with imperfect cameras.
+
+    Args:
+        draw: source of randomness.
+        left: (B, 3, H, W) colour, 0..1, not clipped; H and W multiples of 8.
+        right: likewise.
+
+    Returns:
+        Both pictures as float32 RGB, whole numbers in 0..255.
+    """
+    pair = torch.stack([left, right], 1)
+    pair = _tone(draw, pair)
+    pair = _vignette(draw, pair)
+    pair = _blur(draw, pair)
+    pair = _noise(draw, pair)
+    pair = _grey(draw, pair)
+    pair = _jpeg(draw, pair.clamp(0, 1))
+    pair = (pair.clamp(0, 1) * 255).round()
+    return pair[:, 0].contiguous(), pair[:, 1].contiguous()
+
+
+def _per_eye(shared: Tensor, difference: Tensor) -> Tensor:
+    """Shape (B, 1, C) and (B, 2, C) to (B, 2, C, 1, 1): a shared draw and each eye's own share."""
+    return (shared + difference)[..., None, None]
+
+
+def _tone(draw: Draw, pair: Tensor) -> Tensor:
+    """Gain, white balance and gamma; in 40 % of the rigs the eyes differ."""
+    batch = pair.shape[0]
+    differs = draw.chance(batch, 1, 1, p=0.4)
+    gain = _per_eye(draw.normal(batch, 1, 1, std=0.25), draw.normal(batch, 2, 1, std=0.1) * differs)
+    white = _per_eye(
+        draw.normal(batch, 1, 3, std=0.06), draw.normal(batch, 2, 3, std=0.03) * differs
+    )
+    gamma = _per_eye(
+        draw.normal(batch, 1, 1, std=0.22), draw.normal(batch, 2, 1, std=0.06) * differs
+    )
+    return (pair.clamp(min=1e-4) * (gain + white).exp()) ** gamma.exp()
+
+
+def _vignette(draw: Draw, pair: Tensor) -> Tensor:
+    height, width = pair.shape[-2:]
+    x = torch.linspace(-1, 1, width, device=pair.device)
+    y = torch.linspace(-1, 1, height, device=pair.device)[:, None] * height / width
+    strength = draw.uniform(pair.shape[0], 1, 1, 1, 1, high=0.35)
+    strength = strength * draw.chance(pair.shape[0], 1, 1, 1, 1, p=0.3)
+    return pair * (1 - strength * (x * x + y * y))
+
+
+def _blur(draw: Draw, pair: Tensor) -> Tensor:
+    """Gaussian lens blur: a little always, for the pixel's own aperture; sometimes more in one eye."""
+    batch = pair.shape[0]
+    sigma = draw.uniform(batch, 1, low=0.25, high=0.65)
+    soft = draw.chance(batch, 1, p=0.15)
+    sigma = torch.where(soft, draw.uniform(batch, 1, low=0.6, high=1.6), sigma)
+    own = draw.uniform(batch, 2, high=0.5) * draw.chance(batch, 1, p=0.2)
+    sigma = (sigma + own).reshape(-1, 1)
+    taps = torch.arange(-3, 4, device=pair.device, dtype=torch.float32)
+    kernel = torch.exp(-(taps**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]
+    flat = pair.reshape(1, -1, *pair.shape[-2:])
+    flat = F.pad(flat, (3, 3, 3, 3), mode="replicate")
+    flat = F.conv2d(flat, kernel[..., None, :], groups=flat.shape[1])
+    flat = F.conv2d(flat, kernel[..., None], groups=flat.shape[1])
+    return flat.reshape(pair.shape)
+
+
+def _noise(draw: Draw, pair: Tensor) -> Tensor:
+    """Shot and read noise, drawn for each eye."""
+    batch = pair.shape[0]
+    read = draw.log_uniform(batch, 1, 1, 1, 1, low=0.001, high=0.03)
+    shot = draw.log_uniform(batch, 1, 1, 1, 1, low=0.001, high=0.03)
+    noisy = draw.chance(batch, 1, 1, 1, 1, p=0.75)
+    spread = (read**2 + shot**2 * pair.clamp(min=0)).sqrt() * noisy
+    return pair + draw.normal(*pair.shape) * spread
+
+
+def _grey(draw: Draw, pair: Tensor) -> Tensor:
+    weights = torch.tensor(_LUMA, device=pair.device).view(1, 1, 3, 1, 1)
+    grey = (pair * weights).sum(2, keepdim=True).expand_as(pair)
+    return torch.where(draw.chance(pair.shape[0], 1, 1, 1, 1, p=0.12), grey, pair)
+
+
+def _jpeg(draw: Draw, pair: Tensor) -> Tensor:
+    """Quantise 8x8 cosine blocks as JPEG does, without chroma subsampling, in a quarter of the rigs."""
+    batch, height, width = pair.shape[0], *pair.shape[-2:]
+    chosen = draw.chance(batch, p=0.25)
+    quality = draw.uniform(batch, low=40.0, high=95.0)
+    scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50).view(-1, 1, 1, 1, 1, 1, 1)
+    table = torch.tensor(_QUANTISATION, device=pair.device).view(8, 1, 8)
+    step = (table * scale).clamp(min=1.0) / 255
+    blocks = pair.reshape(batch, 2, 3, height // 8, 8, width // 8, 8)
+    transform = _cosines(pair.device)
+    cosine = torch.einsum("ij,bvchjwk,lk->bvchiwl", transform, blocks, transform)
+    # The step is stated for a transform of pixel values; ours is orthonormal on 0..1.
+    cosine = (cosine / step).round() * step
+    back = torch.einsum("ji,bvchjwk,kl->bvchiwl", transform, cosine, transform)
+    return torch.where(chosen.view(-1, 1, 1, 1, 1), back.reshape(pair.shape), pair)
+
+
+def _cosines(device: torch.device) -> Tensor:
+    """Orthonormal 8-point DCT-II matrix."""
+    k = torch.arange(8, device=device, dtype=torch.float32)
+    matrix = torch.cos(math.pi / 8 * (k + 0.5) * k[:, None]) / 2
+    matrix[0] /= math.sqrt(2)
+    return matrix
