@@ -1,0 +1,194 @@
+"""Read weights from files into a model, all or nothing; write them to a file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from litestereo.errors import CheckpointError, InputError, MissingDependencyError
+
+__all__ = ["load_weights", "save_weights"]
+
+_ENVELOPES = ("model", "state_dict")
+_DDP_PREFIX = "module."
+# Artefacts hold what inference needs: BatchNorm's step counters only matter to training.
+_TRAINING_ONLY = "num_batches_tracked"
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Fill `model` from the file at `path`; see `litestereo.models.load_weights`."""
+    path = Path(path)
+    expected = model.state_dict()
+    given = _read(path, expected)
+    if path.suffix == ".onnx":
+        counters = {n: t for n, t in expected.items() if n.endswith(_TRAINING_ONLY)}
+        given = {**counters, **given}
+    _check_fit(given, expected, path=path)
+    fitted = {name: given[name].to(expected[name].dtype) for name in expected}
+    model.load_state_dict(fitted, strict=True)
+
+
+def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> None:
+    """Write the state dict of `model`; see `litestereo.models.save_weights`."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path} does not end in .safetensors, the only format that is written")
+    try:
+        from safetensors.torch import save
+    except ModuleNotFoundError as error:
+        raise _missing("safetensors", purpose="writing .safetensors files") from error
+    data = save({name: _to_store(t, half=half) for name, t in model.state_dict().items()})
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _to_store(tensor: Tensor, *, half: bool) -> Tensor:
+    # Vectors stay as they are: they weigh nothing, and a running variance may underflow in half.
+    if half and tensor.is_floating_point() and tensor.ndim > 1:
+        tensor = tensor.half()
+    return tensor.detach().cpu().contiguous()
+
+
+def _missing(package: str, *, purpose: str) -> MissingDependencyError:
+    return MissingDependencyError(package, purpose=purpose, extra="export")
+
+
+def _read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    readers: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+        ".pth": _read_pickle,
+        ".pt": _read_pickle,
+        ".safetensors": _read_safetensors,
+        ".onnx": lambda file: _read_onnx(file, names=expected.keys()),
+    }
+    reader = readers.get(path.suffix)
+    if reader is None:
+        raise CheckpointError(
+            f"{path} ends in {path.suffix or 'nothing'!r}; weights come as {', '.join(readers)}"
+        )
+    if not path.is_file():
+        raise CheckpointError(f"there is no file at {path}; check the path")
+    return _without_prefix(reader(path))
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is not a plain file of tensors: {_first_line(error)} "
+            f"Reading it would need unpickling, which can run code from the file; "
+            f"save its state dict alone with torch.save, or as .safetensors"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    return _tensors_only(content, path=path)
+
+
+def _tensors_only(content: object, *, path: Path) -> dict[str, Tensor]:
+    """Open the envelope, if there is one, and make sure that tensors are in it."""
+    if isinstance(content, Mapping):
+        for key in _ENVELOPES:
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}; a state dict is needed, bare or under "
+            f"one of the keys {', '.join(map(repr, _ENVELOPES))}"
+        )
+    strangers = [str(k) for k, v in content.items() if not isinstance(v, Tensor)]
+    if strangers:
+        raise CheckpointError(
+            f"{path} holds {_some(strangers)} that are not tensors; a state dict is needed, bare "
+            f"or under one of the keys {', '.join(map(repr, _ENVELOPES))}"
+        )
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise _missing("safetensors", purpose="reading .safetensors files") from error
+    try:
+        return dict(load_file(path, device="cpu"))
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_onnx(path: Path, *, names: Iterable[str]) -> dict[str, Tensor]:
+    """Read the initializers that carry a state-dict name; the graph has constants beside them."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ModuleNotFoundError as error:
+        raise _missing("onnx", purpose="reading weights from an .onnx artefact") from error
+    try:
+        graph = onnx.load(path).graph
+    except (DecodeError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    wanted = set(names)
+    return {
+        tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        for tensor in graph.initializer
+        if tensor.name in wanted
+    }
+
+
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    if state and all(name.startswith(_DDP_PREFIX) for name in state):
+        return {name[len(_DDP_PREFIX) :]: tensor for name, tensor in state.items()}
+    return state
+
+
+def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path) -> None:
+    shared = [name for name in expected if name in given]
+    misshapen = [n for n in shared if given[n].shape != expected[n].shape]
+    mistyped = [
+        n for n in shared if given[n].is_floating_point() != expected[n].is_floating_point()
+    ]
+    problems = {
+        "missing": [name for name in expected if name not in given],
+        "unexpected": [name for name in given if name not in expected],
+        "misshapen": [
+            f"{n} {tuple(given[n].shape)} instead of {tuple(expected[n].shape)}" for n in misshapen
+        ],
+        "of another type": [
+            f"{n} {given[n].dtype} instead of {expected[n].dtype}" for n in mistyped
+        ],
+        "not finite": [n for n in shared if not bool(torch.isfinite(given[n]).all())],
+    }
+    found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
+    if found:
+        raise CheckpointError(
+            f"{path} does not fit the model ({found}); check that it was made for this model"
+        )
+
+
+def _some(names: list[str], *, shown: int = 4) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{len(names)} keys ({', '.join(names[:shown])}{more})"
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read ({_first_line(error)}); it is damaged or of another format: "
+        f"get it again"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
