@@ -1,1 +1,1 @@
-"""runtime"""
+"""The engine, its backends, pictures and disparity files; needs neither torch nor onnx."""

@@ -97,10 +97,14 @@ class Manifest:
         """Refuse values that no artefact of this format can have."""
         if self.precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
-            raise EngineError(f"manifest precision is {self.precision!r}; it must be one of {known}")
+            raise EngineError(
+                f"manifest precision is {self.precision!r}; it must be one of {known}"
+            )
         low, high = self.disparity_range_px
         if not 0 <= low < high:
-            raise EngineError(f"manifest disparity_range_px is [{low}, {high}]; need 0 <= low < high")
+            raise EngineError(
+                f"manifest disparity_range_px is [{low}, {high}]; need 0 <= low < high"
+            )
 
     def to_json(self) -> str:
         """Return the manifest as one line of JSON with sorted keys."""
@@ -118,7 +122,9 @@ class Manifest:
         except json.JSONDecodeError as error:
             raise EngineError(f"the artefact's manifest is not JSON: {error}") from error
         if not isinstance(data, dict):
-            raise EngineError(f"the artefact's manifest is a JSON {type(data).__name__}, not an object")
+            raise EngineError(
+                f"the artefact's manifest is a JSON {type(data).__name__}, not an object"
+            )
         version = _take(data, "format_version", int)
         if version != FORMAT_VERSION:
             raise EngineError(
@@ -144,9 +150,7 @@ class Manifest:
 _REQUIRED = object()
 
 
-def _take(
-    data: Mapping[str, Any], key: str, kind: type, *, default: object = _REQUIRED
-) -> Any:  # noqa: ANN401 - the caller states the type by `kind`
+def _take(data: Mapping[str, Any], key: str, kind: type, *, default: object = _REQUIRED) -> Any:  # noqa: ANN401 - the caller states the type by `kind`
     """Return `data[key]` checked to be a `kind`; `default` also stands for an explicit null."""
     value = data.get(key)
     if value is None:

@@ -1,0 +1,116 @@
+"""Disparity files: KITTI's 16-bit PNG, PFM and NPY, written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import InputError
+from litestereo.runtime.files import write_atomic
+from litestereo.runtime.opencv import import_cv2
+
+__all__ = [
+    "read_pfm",
+    "read_png16",
+    "write_npy",
+    "write_pfm",
+    "write_picture",
+    "write_png16",
+]
+
+_PNG16_SCALE = 256
+_PNG16_HIGHEST = 65535
+
+
+def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
+    """Write an (H, W, 3) uint8 RGB picture as PNG."""
+    return write_atomic(path, _png(image[:, :, ::-1]))
+
+
+def write_png16(path: Path, disparity_px: NDArray[np.float32]) -> Path:
+    """Write disparity as KITTI does: 16-bit PNG of 256 times the pixels, 0 for no answer.
+
+    Args:
+        path: of the file.
+        disparity_px: (H, W) float32; NaN, infinity and negative values become 0 (no answer), every
+            other value is at least 1/256 px, so that an answer of 0 px is not taken for none.
+            The format ends at 255.996 px; larger values are cut there.
+    """
+    answered = np.isfinite(disparity_px) & (disparity_px >= 0)
+    counts = np.rint(np.where(answered, disparity_px, 0).astype(np.float64) * _PNG16_SCALE)
+    stored = np.where(answered, counts.clip(1, _PNG16_HIGHEST), 0).astype(np.uint16)
+    return write_atomic(path, _png(stored))
+
+
+def read_png16(path: Path) -> NDArray[np.float32]:
+    """Return disparity (H, W) float32 in pixels from KITTI's 16-bit PNG; no answer is NaN.
+
+    Raises:
+        InputError: no such file, or not a 16-bit grey PNG.
+    """
+    cv2 = import_cv2("reading 16-bit PNG")
+    content = np.frombuffer(_content(path), np.uint8)
+    stored = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
+        what = "no picture" if stored is None else f"{stored.dtype} of shape {stored.shape}"
+        raise InputError(f"{path} is {what}; need a 16-bit grey PNG as KITTI has them")
+    return np.where(stored > 0, stored / np.float32(_PNG16_SCALE), np.nan).astype(np.float32)
+
+
+def write_pfm(path: Path, disparity_px: NDArray[np.float32]) -> Path:
+    """Write (H, W) float32 as grey PFM: little endian, last row first; NaN stays NaN."""
+    height, width = disparity_px.shape
+    header = f"Pf\n{width} {height}\n-1.0\n".encode()
+    return write_atomic(path, header + disparity_px[::-1].astype("<f4").tobytes())
+
+
+def read_pfm(path: Path) -> NDArray[np.float32]:
+    """Return (H, W) float32 from a grey PFM of either byte order, first row first.
+
+    Raises:
+        InputError: no such file, no grey PFM, or its size and length disagree.
+    """
+    content = _content(path)
+    parts = content.split(maxsplit=4)
+    try:
+        kind, (width, height), scale = parts[0], map(int, parts[1:3]), float(parts[3])
+    except (IndexError, ValueError) as error:
+        raise InputError(f"{path} has no PFM header; need 'Pf', width and height, scale") from error
+    if kind != b"Pf" or min(width, height) < 1 or scale == 0:
+        raise InputError(
+            f"{path} is {kind.decode(errors='replace')} {width} {height} {scale:g}; "
+            "need a grey PFM ('Pf')"
+        )
+    # One white-space byte ends the header; the values begin right after and may look like one.
+    start = content.index(parts[3], content.index(b"\n")) + len(parts[3]) + 1
+    values = np.frombuffer(content[start:], np.uint8)
+    if values.size != 4 * width * height:
+        raise InputError(
+            f"{path} holds {values.size} bytes of values; {height}x{width} needs "
+            f"{4 * width * height}: it is damaged"
+        )
+    numbers = values.view("<f4" if scale < 0 else ">f4").reshape(height, width)
+    return numbers[::-1].astype(np.float32)
+
+
+def write_npy(path: Path, disparity_px: NDArray[np.float32]) -> Path:
+    """Write (H, W) float32 as NumPy's .npy."""
+    buffer = io.BytesIO()
+    np.save(buffer, disparity_px, allow_pickle=False)
+    return write_atomic(path, buffer.getvalue())
+
+
+def _png(image: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    cv2 = import_cv2("writing PNG")
+    encoded = cv2.imencode(".png", image)[1]
+    return bytes(encoded)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error

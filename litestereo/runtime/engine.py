@@ -1,0 +1,262 @@
+"""`StereoEngine`: three lines from a pair of pictures to a disparity map."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.assets import bundled_artifact, bundled_models
+from litestereo.errors import EngineError, InputError
+from litestereo.runtime.backends import (
+    Backend,
+    BackendOptions,
+    GraphOptimization,
+    open_backend,
+)
+from litestereo.runtime.manifest import Manifest
+from litestereo.runtime.preprocess import (
+    Frame,
+    ScaleOptions,
+    disparity_from_padded,
+    map_from_padded,
+    padded_pair,
+    rgb_pair,
+)
+
+__all__ = ["StereoEngine", "StereoResult", "Timings", "artifact_path"]
+
+# Answers this near the end of the range (182 of 192 px) count as clipped: the last of the 48 steps
+# of 4 px is 188, and a distribution cut off there averages to a little less.
+_CLIPPED_FROM = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall-clock time of one call, in milliseconds."""
+
+    preprocess_ms: float
+    inference_ms: float
+    postprocess_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StereoResult:
+    """What one pair gave, and what ran. The arrays are the caller's: no later call touches them.
+
+    Attributes:
+        disparity_px: (H, W) float32, >= 0, in pixels of the given left picture;
+            x_right = x_left - disparity.
+        confidence: (H, W) float32 in [0, 1], from the cost distribution; 1 is sure.
+        timings: of this call.
+        backend: name of the backend that ran.
+        device: what it ran on.
+        precision: what it computed in.
+        scale: inference width over picture width.
+        inference_size: (height, width) that the network saw, padding included.
+        max_disparity_px: the largest disparity that this call could have answered.
+        range_clipped: share of pixels, 0..1, whose answer lies at the end of that range; where it
+            is more than a few percent, ask again with a larger `max_disparity_px`.
+    """
+
+    disparity_px: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    timings: Timings
+    backend: str
+    device: str
+    precision: str
+    scale: float
+    inference_size: tuple[int, int]
+    max_disparity_px: float
+    range_clipped: float
+
+
+class StereoEngine:
+    """A loaded artefact that turns rectified pairs into disparity; close it, or use `with`.
+
+    It may be called from several threads: calls wait for each other. Example:
+
+        with StereoEngine.load("las1") as engine:
+            result = engine(left, right)  # uint8 RGB (H, W, 3) or grey (H, W)
+        depth_m = focal_px * baseline_m / result.disparity_px
+    """
+
+    def __init__(self, backend: Backend, *, scaling: ScaleOptions | None = None) -> None:
+        """Take over an open backend; `StereoEngine.load` is the usual way."""
+        self._backend: Backend | None = backend
+        self._manifest = backend.manifest
+        self._scaling = scaling or ScaleOptions()
+        self._lock = threading.Lock()
+        self._scaling.check_range(self._manifest.disparity_range_px[1])
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        *,
+        backend: str = "onnxruntime-cpu",
+        max_disparity_px: float | None = None,
+        scale: float | None = None,
+        fit_within: tuple[int, int] | None = None,
+        threads: int | None = None,
+        graph_optimization: GraphOptimization = "all",
+    ) -> StereoEngine:
+        """Return an engine that is ready to be called.
+
+        Args:
+            model: name of a bundled model ("las1"), or the path of an artefact.
+            backend: what runs it; never replaced by another one.
+            max_disparity_px: largest disparity to expect in the given pictures. Above what the
+                network reaches (192 px) it runs at a size reduced by just as much.
+            scale: run at this multiple of the picture's size instead; disparities are scaled back.
+            fit_within: run at the largest size, up to the picture's own, inside (height, width).
+            threads: CPU threads; None takes every core that the process may use.
+            graph_optimization: how far the backend may rewrite the graph.
+
+        Raises:
+            InputError: no such model, backend or option.
+            EngineError: the artefact is damaged, foreign, or cannot run here.
+            MissingDependencyError: the backend's package is not installed.
+        """
+        scaling = ScaleOptions(scale, fit_within, max_disparity_px)
+        options = BackendOptions(threads, graph_optimization)
+        opened = open_backend(backend, artifact_path(model), options=options)
+        try:
+            return cls(opened, scaling=scaling)
+        except InputError:
+            opened.close()
+            raise
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the artefact says about itself."""
+        return self._manifest
+
+    @property
+    def scaling(self) -> ScaleOptions:
+        """At what size it runs."""
+        return self._scaling
+
+    def __call__(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> StereoResult:
+        """Return the disparity and confidence of a rectified pair.
+
+        Args:
+            left: (H, W, 3) uint8 RGB or (H, W) uint8 grey, at least 32 pixels a side.
+            right: same size.
+
+        Raises:
+            InputError: the pair cannot be used as it is.
+            EngineError: the engine is closed, or the network failed.
+        """
+        start = time.perf_counter()
+        left, right = rgb_pair(left, right)
+        range_px = self._manifest.disparity_range_px[1]
+        size: tuple[int, int] = left.shape[0], left.shape[1]
+        scale = self._scaling.scale_for(size, range_px=range_px)
+        with self._lock:
+            backend = self._open_backend()
+            padded_left, padded_right, frame = padded_pair(
+                left,
+                right,
+                scale=scale,
+                fixed_size=backend.fixed_size,
+                multiple_of=self._manifest.input.multiple_of,
+            )
+            prepared = time.perf_counter()
+            raw_disparity, raw_confidence = backend.infer(padded_left, padded_right)
+            inferred = time.perf_counter()
+            # Inside the lock: a backend may reuse its output buffers in the next call.
+            disparity_px, confidence = _maps(raw_disparity, raw_confidence, frame)
+        end = time.perf_counter()
+        reach_px = range_px / frame.width_ratio
+        return StereoResult(
+            disparity_px=disparity_px,
+            confidence=confidence,
+            timings=_timings(start, prepared, inferred, end),
+            backend=backend.name,
+            device=backend.device,
+            precision=backend.precision,
+            scale=frame.width_ratio,
+            inference_size=frame.padded_size,
+            max_disparity_px=reach_px,
+            range_clipped=float(np.mean(disparity_px >= _CLIPPED_FROM * reach_px)),
+        )
+
+    def close(self) -> None:
+        """Free the backend; closing twice is fine, and waits for a call that is under way."""
+        with self._lock:
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def __enter__(self) -> StereoEngine:
+        """Return the engine itself; leaving the block closes it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the engine."""
+        self.close()
+
+    def _open_backend(self) -> Backend:
+        if self._backend is None:
+            raise EngineError("the engine is closed; load a new one with StereoEngine.load")
+        return self._backend
+
+
+def artifact_path(model: str | Path) -> Path:
+    """Return the artefact of a bundled model's name, or `model` itself where it is a file.
+
+    Raises:
+        InputError: neither a bundled model nor a file.
+    """
+    if str(model) in bundled_models():
+        return bundled_artifact(str(model))
+    path = Path(model)
+    if not path.is_file():
+        bundled = ", ".join(bundled_models()) or "none"
+        raise InputError(
+            f"{str(model)!r} is neither a bundled model ({bundled}) nor an artefact's file; "
+            "make one with stereo-export"
+        )
+    return path
+
+
+def _maps(
+    raw_disparity: NDArray[np.float32], raw_confidence: NDArray[np.float32], frame: Frame
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return both maps at the size of the given pictures; refuse what is no number."""
+    for name, padded in (("disparity", raw_disparity), ("confidence", raw_confidence)):
+        if padded.shape != frame.padded_size:
+            raise EngineError(
+                f"the network gave a {name} of {padded.shape} for {frame.padded_size}; "
+                "the artefact is not what its manifest says: export it again"
+            )
+        # The sum is not finite where any pixel is not, and costs a tenth of looking at each.
+        if not np.isfinite(padded.sum(dtype=np.float64)):
+            raise EngineError(
+                f"the network's {name} holds NaN or infinity; its weights or its precision "
+                "do not suit: export it again with the parity gate on"
+            )
+    disparity_px = disparity_from_padded(raw_disparity, frame)
+    np.maximum(disparity_px, 0, out=disparity_px)
+    return disparity_px, map_from_padded(raw_confidence, frame)
+
+
+def _timings(start: float, prepared: float, inferred: float, end: float) -> Timings:
+    return Timings(
+        preprocess_ms=1e3 * (prepared - start),
+        inference_ms=1e3 * (inferred - prepared),
+        postprocess_ms=1e3 * (end - inferred),
+        total_ms=1e3 * (end - start),
+    )

@@ -1,0 +1,175 @@
+"""Reading stereo pairs from picture files, with every oddity refused or said.
+
+Both pictures of a pair are treated alike: one bit depth for both, EXIF orientation ignored in
+both (turning one eye, or both, destroys the row alignment that matching rests on).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import InputError
+from litestereo.runtime.image_header import (
+    exif_orientation,
+    is_truncated_jpeg,
+    size_from_header,
+)
+from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.preprocess import rgb_pair
+
+__all__ = ["MAXIMUM_PIXELS", "PICTURE_SUFFIXES", "StereoPair", "read_pair", "read_side_by_side"]
+
+MAXIMUM_PIXELS = 64_000_000
+PICTURE_SUFFIXES = frozenset(
+    {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+# A camera's 10 or 12 bits come in 16-bit files; the smallest that holds both pictures is taken.
+_BIT_DEPTHS = (8, 10, 12, 14, 16)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StereoPair:
+    """A pair as it was read.
+
+    Attributes:
+        left: (H, W, 3) uint8 RGB.
+        right: (H, W, 3) uint8 RGB.
+        notes: what was changed or ignored on the way, in words; empty for ordinary files.
+    """
+
+    left: NDArray[np.uint8]
+    right: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """A decoded file: (H, W, 3) RGB, uint8 or uint16, and what was noticed."""
+
+    pixels: NDArray[Any]
+    notes: tuple[str, ...]
+
+
+def read_pair(left: Path, right: Path) -> StereoPair:
+    """Return the pair in two files.
+
+    Raises:
+        InputError: a file is missing, no picture, damaged, too large, too small, or of a pixel
+            type that is no picture's; or the two differ in size.
+    """
+    pictures = _read(left), _read(right)
+    try:
+        return _pair(pictures[0].pixels, pictures[1].pixels, notes=_merged(pictures))
+    except InputError as error:
+        raise InputError(f"{left}, {right}: {error}") from error
+
+
+def read_side_by_side(path: Path) -> StereoPair:
+    """Return the pair whose left half is the left picture of one file.
+
+    Raises:
+        InputError: as `read_pair`, or an odd width.
+    """
+    picture = _read(path)
+    width = picture.pixels.shape[1]
+    if width % 2:
+        raise InputError(
+            f"{path} is {width} pixels wide; a side-by-side picture has two halves of one width: "
+            "crop the odd column, or pass two files"
+        )
+    halves = picture.pixels[:, : width // 2], picture.pixels[:, width // 2 :]
+    try:
+        return _pair(*halves, notes=picture.notes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _pair(left: NDArray[Any], right: NDArray[Any], *, notes: tuple[str, ...]) -> StereoPair:
+    if np.uint16 in (left.dtype, right.dtype):
+        left, right, note = _eight_bit(left, right)
+        notes = (*notes, note)
+    return StereoPair(*rgb_pair(left, right), notes=notes)
+
+
+def _eight_bit(
+    left: NDArray[Any], right: NDArray[Any]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    """Return both pictures in 8 bits by one factor, and the note that says which."""
+    if left.dtype != right.dtype:
+        raise InputError(
+            f"left image is {left.dtype} and right image is {right.dtype}; need one bit depth: "
+            "convert both to 8 bit"
+        )
+    highest = max(int(left.max(initial=0)), int(right.max(initial=0)))
+    bits = next(bits for bits in _BIT_DEPTHS if highest < 1 << bits)
+    factor = np.float32(255 / ((1 << bits) - 1))
+    converted = [np.rint(image * factor).astype(np.uint8) for image in (left, right)]
+    note = f"16-bit pictures with values up to {highest}: read as {bits}-bit, scaled to 8"
+    return converted[0], converted[1], note
+
+
+def _read(path: Path) -> _Picture:
+    cv2 = import_cv2("reading pictures")
+    content = _content(path)
+    size = size_from_header(content)
+    if size is not None:
+        _check_area(path, size)  # before decoding: a small file can claim a gigantic picture
+    if is_truncated_jpeg(content):
+        raise InputError(f"{path} ends in the middle of its picture; copy or record it again")
+    try:
+        # "Unchanged" is also the flag that keeps 16 bits and leaves EXIF orientation alone.
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
+    if pixels is None:
+        raise InputError(
+            f"{path} is damaged or no picture that OpenCV reads; need PNG, JPEG, BMP, TIFF, "
+            "WebP or PPM"
+        )
+    _check_area(path, pixels.shape)
+    notes = []
+    orientation = exif_orientation(content)
+    if orientation != 1:
+        notes.append(f"EXIF orientation {orientation} ignored: pixels are used as stored")
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        notes.append("alpha channel dropped")
+    return _Picture(_rgb(pixels, path), tuple(notes))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if not content:
+        raise InputError(f"{path} is empty; need a picture file")
+    return content
+
+
+def _check_area(path: Path, size: tuple[int, ...]) -> None:
+    if size[0] * size[1] > MAXIMUM_PIXELS:
+        raise InputError(
+            f"{path} is {size[0]}x{size[1]} (height x width); at most "
+            f"{MAXIMUM_PIXELS // 10**6} megapixels are read: scale it down first"
+        )
+
+
+def _rgb(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Return decoded pixels (grey, BGR or BGRA) as (H, W, 3) RGB of the same bit depth."""
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"{path} holds {pixels.dtype} values; need 8- or 16-bit pixels: convert it to PNG"
+        )
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(pixels[:, :, 2::-1])
+
+
+def _merged(pictures: tuple[_Picture, ...]) -> tuple[str, ...]:
+    """Return the notes of all pictures, each once, in order."""
+    return tuple(dict.fromkeys(note for picture in pictures for note in picture.notes))
