@@ -1,0 +1,139 @@
+"""Small, exact operations on ONNX graphs that the export steps share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, numpy_helper
+
+from litestereo.errors import ExportError
+
+__all__ = [
+    "attach_weights",
+    "check_model",
+    "constants_to_initializers",
+    "op_histogram",
+    "opset_of",
+    "rename_inputs",
+    "store_weights_in_half",
+    "tensor_types",
+]
+
+_HALF_SUFFIX = "::float32"
+
+
+def op_histogram(model: ModelProto) -> dict[str, int]:
+    """Return how often each operator occurs, most frequent first."""
+    return dict(Counter(node.op_type for node in model.graph.node).most_common())
+
+
+def opset_of(model: ModelProto) -> int:
+    """Return the version of the default operator set."""
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def check_model(model: ModelProto, *, opset: int) -> None:
+    """Raise unless `model` is self-contained, valid and of exactly this `opset`.
+
+    Raises:
+        ExportError: naming what is wrong.
+    """
+    if opset_of(model) != opset or any(e.domain not in ("", "ai.onnx") for e in model.opset_import):
+        found = ", ".join(f"{e.domain or 'ai.onnx'} {e.version}" for e in model.opset_import)
+        raise ExportError(f"the graph needs operator sets {found}; it must be ai.onnx {opset} only")
+    outside = [t.name for t in model.graph.initializer if t.external_data]
+    if outside:
+        raise ExportError(f"{len(outside)} tensors lie outside the file, first {outside[0]}")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+
+
+def rename_inputs(model: ModelProto, names: Mapping[str, str]) -> None:
+    """Rename graph inputs, and their uses, in place."""
+    for value in model.graph.input:
+        value.name = names.get(value.name, value.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def attach_weights(model: ModelProto, weights: Mapping[str, npt.NDArray[np.float32]]) -> ModelProto:
+    """Return a copy in which the graph inputs named in `weights` became initializers."""
+    attached = ModelProto()
+    attached.CopyFrom(model)
+    kept = [value for value in attached.graph.input if value.name not in weights]
+    used = [value.name for value in attached.graph.input if value.name in weights]
+    del attached.graph.input[:]
+    attached.graph.input.extend(kept)
+    attached.graph.initializer.extend(
+        numpy_helper.from_array(np.ascontiguousarray(weights[name]), name) for name in used
+    )
+    return attached
+
+
+def store_weights_in_half(model: ModelProto, names: Iterable[str]) -> None:
+    """Store these initializers as float16, in place, each followed by a Cast to float32.
+
+    The stored tensor keeps its name; the Cast's result takes the name with a suffix.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    renamed: dict[str, str] = {}
+    casts = []
+    for name in names:
+        half = numpy_helper.to_array(tensors[name]).astype(np.float16)
+        tensors[name].CopyFrom(numpy_helper.from_array(half, name))
+        renamed[name] = name + _HALF_SUFFIX
+        casts.append(
+            onnx.helper.make_node(
+                "Cast", [name], [renamed[name]], f"/weights/{name}/Cast", to=onnx.TensorProto.FLOAT
+            )
+        )
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def constants_to_initializers(model: ModelProto) -> None:
+    """Turn Constant nodes into initializers, in place, so that there is one kind of constant."""
+    kept = []
+    for node in model.graph.node:
+        if node.op_type != "Constant":
+            kept.append(node)
+            continue
+        array = numpy_helper.to_array(_constant_tensor(node))
+        model.graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
+    """Return the value of a Constant node, whichever attribute holds it."""
+    attribute = node.attribute[0]
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return value
+    dtype = np.float32 if "float" in attribute.name else np.int64
+    return numpy_helper.from_array(np.asarray(value, dtype))
+
+
+def tensor_types(model: ModelProto) -> dict[str, int]:
+    """Return the element type (`onnx.TensorProto.FLOAT`, ...) of every tensor in the graph.
+
+    Raises:
+        ExportError: if shape inference cannot tell one of them.
+    """
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    types = {t.name: t.data_type for t in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    unknown = [name for node in graph.node for name in node.output if name and name not in types]
+    if unknown:
+        raise ExportError(f"ONNX cannot infer the type of {len(unknown)} tensors: {unknown[:3]}")
+    return types

@@ -1,0 +1,101 @@
+"""What to export: one frozen description that travels through every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from litestereo.errors import ExportError
+
+__all__ = ["OPSET", "SIZE_MULTIPLE", "Exporter", "ExportOptions", "Precision"]
+
+Exporter = Literal["torchscript", "dynamo"]
+Precision = Literal["fp32", "fp16"]
+
+OPSET = 17
+"""The opset of every artefact: the newest that TensorRT 8.6's parser reads."""
+
+SIZE_MULTIPLE = 32
+"""Height and width are multiples of this: the networks halve the picture five times."""
+
+_SMALLEST_PX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Say which model becomes which artefact.
+
+    Attributes:
+        model: name of the network, one of `litestereo.models.MODEL_NAMES`.
+        weights: checkpoint (.pth, .pt, .safetensors or one of our FP32 .onnx artefacts);
+            None takes the weights that ship with the package.
+        height: fixed height in pixels; None, together with `width`, keeps both dynamic.
+        width: fixed width in pixels.
+        precision: "fp32", or "fp16" for a typed half-precision graph with FP32 islands.
+        half_weights: store the tensors of two and more dimensions as float16 (FP32 graph).
+        exporter: which of torch's exporters traces the network.
+        pair: left and right picture for the gate; None takes the bundled pair.
+        gate: compare the artefact with torch before it is written.
+
+    Raises:
+        ExportError: when a field, or a combination of fields, cannot be exported.
+    """
+
+    model: str = "las1"
+    weights: Path | None = None
+    height: int | None = None
+    width: int | None = None
+    precision: Precision = "fp32"
+    half_weights: bool = False
+    exporter: Exporter = "torchscript"
+    pair: tuple[Path, Path] | None = None
+    gate: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be exported before anything heavy is imported."""
+        from litestereo.models import MODEL_NAMES
+
+        _require_choice("model", self.model, tuple(MODEL_NAMES))
+        _require_choice("precision", self.precision, get_args(Precision))
+        _require_choice("exporter", self.exporter, get_args(Exporter))
+        if (self.height is None) != (self.width is None):
+            raise ExportError(
+                f"height is {self.height} and width is {self.width}; a fixed size needs both. "
+                "Give --height and --width, or neither for a dynamic size"
+            )
+        for name, value in (("height", self.height), ("width", self.width)):
+            _require_size(name, value)
+        if self.half_weights and self.precision == "fp16":
+            raise ExportError(
+                "half_weights stores an FP32 graph's weights in half, and an FP16 graph stores "
+                "them so anyway; choose one of the two"
+            )
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The fixed (height, width) in pixels, or None when both are dynamic."""
+        return None if self.height is None or self.width is None else (self.height, self.width)
+
+    @property
+    def file_name(self) -> str:
+        """The artefact's usual name, such as `las1_fp32.onnx` or `las1_384x1248_fp16.onnx`."""
+        size = "" if self.size is None else f"_{self.height}x{self.width}"
+        return f"{self.model}{size}_{self.precision}.onnx"
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise when `value` is not one of `choices`."""
+    if value not in choices:
+        raise ExportError(f"{name} is {value!r}; choose one of: {', '.join(choices)}")
+
+
+def _require_size(name: str, value: int | None) -> None:
+    """Raise when a fixed size cannot pass through the networks."""
+    if value is None or (value % SIZE_MULTIPLE == 0 and value >= _SMALLEST_PX):
+        return
+    nearest = max(_SMALLEST_PX, -(-value // SIZE_MULTIPLE) * SIZE_MULTIPLE)
+    raise ExportError(
+        f"{name} is {value}; it must be a multiple of {SIZE_MULTIPLE} and at least {_SMALLEST_PX} "
+        f"pixels. Use {nearest} (stereo-run pads and crops smaller pictures by itself)"
+    )

@@ -1,0 +1,150 @@
+"""The gate: an artefact must say what the torch network says, or it is not written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from onnx import ModelProto
+
+from litestereo.errors import ExportError
+from litestereo.export.onnx_from_torch import CameraModel
+from litestereo.export.pairs import Pair
+
+__all__ = [
+    "FP16_LIMIT_MEAN_PX",
+    "FP32_LIMIT_MAX_PX",
+    "ParityCase",
+    "ParityReport",
+    "compare",
+    "onnxruntime_outputs",
+]
+
+FP32_LIMIT_MAX_PX = 1e-3
+"""An FP32 graph may differ from torch by this much at its worst pixel: rounding order only."""
+
+FP16_LIMIT_MEAN_PX = 0.02
+"""An FP16 graph may differ from FP32 torch by this much on average."""
+
+_Map = npt.NDArray[np.float32]
+Run = Callable[[ModelProto, Pair], tuple[_Map, _Map]]
+"""Runs a graph on a pair and gives back disparity in pixels and confidence, both (H, W)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParityCase:
+    """How far graph and torch lie apart on one pair.
+
+    Attributes:
+        pair: which pair.
+        height: its height in pixels.
+        width: its width in pixels.
+        max_px: largest difference of disparity, pixels.
+        mean_px: mean absolute difference of disparity, pixels.
+        bias_px: mean signed difference of disparity (graph minus torch), pixels.
+        max_confidence: largest difference of confidence.
+    """
+
+    pair: str
+    height: int
+    width: int
+    max_px: float
+    mean_px: float
+    bias_px: float
+    max_confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """What the gate measured, and against which limit.
+
+    Attributes:
+        judge: what computed the graph's side.
+        limit: which figure is limited, "max_px" or "mean_px".
+        limit_px: its limit in pixels.
+        cases: one for each pair.
+    """
+
+    judge: str
+    limit: str
+    limit_px: float
+    cases: tuple[ParityCase, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every case is within the limit; a figure that is not a number is not."""
+        return all(getattr(case, self.limit) <= self.limit_px for case in self.cases)
+
+    def require(self) -> None:
+        """Raise unless the report passed.
+
+        Raises:
+            ExportError: with the figures of every case.
+        """
+        if not self.passed:
+            raise ExportError(
+                f"the graph is not what torch computes, so nothing was written: {self}. Try "
+                "another --exporter, or look at the graph with --skip-gate"
+            )
+
+    def __str__(self) -> str:
+        """Say the figures in one line."""
+        figures = "; ".join(
+            f"{c.pair} {c.height}x{c.width}: max {c.max_px:.2e} px, mean {c.mean_px:.2e} px"
+            for c in self.cases
+        )
+        return f"{figures} (limit: {self.limit} {self.limit_px:g} px, judged by {self.judge})"
+
+    def as_json(self) -> dict[str, object]:
+        """Return the report as JSON-ready values."""
+        return {**asdict(self), "cases": [asdict(c) for c in self.cases], "passed": self.passed}
+
+
+def compare(
+    graph: ModelProto, *, model: torch.nn.Module, pairs: Sequence[Pair], run: Run
+) -> tuple[ParityCase, ...]:
+    """Return how far `graph`, computed by `run`, lies from the FP32 torch `model` on each pair."""
+    return tuple(_case(pair, run(graph, pair), _torch_outputs(model, pair)) for pair in pairs)
+
+
+def onnxruntime_outputs(graph: ModelProto, pair: Pair) -> tuple[_Map, _Map]:
+    """Run a graph on the CPU with ONNX Runtime; gives disparity and confidence."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    disparity, confidence = session.run(None, {"left": pair.left, "right": pair.right})
+    return disparity, confidence
+
+
+@torch.inference_mode()
+def _torch_outputs(model: torch.nn.Module, pair: Pair) -> tuple[_Map, _Map]:
+    """Run the network itself."""
+    disparity, confidence = CameraModel(model)(
+        torch.from_numpy(pair.left), torch.from_numpy(pair.right)
+    )
+    return disparity.numpy(), confidence.numpy()
+
+
+def _case(pair: Pair, ours: tuple[_Map, _Map], reference: tuple[_Map, _Map]) -> ParityCase:
+    """Compare one pair's outputs."""
+    for ours_map, reference_map in zip(ours, reference, strict=True):
+        if ours_map.shape != reference_map.shape:
+            raise ExportError(
+                f"the graph gives {ours_map.shape} where torch gives {reference_map.shape}"
+            )
+    difference = ours[0].astype(np.float64) - reference[0]
+    height, width = pair.size
+    return ParityCase(
+        pair=pair.name,
+        height=height,
+        width=width,
+        max_px=float(np.abs(difference).max()),
+        mean_px=float(np.abs(difference).mean()),
+        bias_px=float(difference.mean()),
+        max_confidence=float(np.abs(ours[1] - reference[1]).max()),
+    )

@@ -1,0 +1,119 @@
+"""Find the tensors that half precision cannot hold, by looking at their values on real pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from litestereo.export.graph import constants_to_initializers, tensor_types
+from litestereo.export.pairs import Pair
+
+__all__ = ["TensorRange", "measure_ranges", "out_of_half_range"]
+
+LARGEST = 30_000.0
+"""Half ends at 65504; a factor of two is left for pairs that were not looked at."""
+
+LARGEST_ROUNDING = 1e-3
+"""Rounding to half costs a healthy tensor 2e-4 of its energy (root of the squares). Five times
+as much means that most of its numbers lie below half's normal range, 6e-5."""
+
+# Tensors watched in one run: a run costs a second, a full-size map up to 60 MB.
+_CHUNK = 48
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRange:
+    """What half precision would do to one tensor.
+
+    Attributes:
+        largest: largest absolute value seen.
+        rounding: root-mean-square error of rounding to half, relative to the tensor's own.
+    """
+
+    largest: float
+    rounding: float
+
+    @property
+    def fits_half(self) -> bool:
+        """Whether half precision can hold the tensor."""
+        return self.largest <= LARGEST and self.rounding <= LARGEST_ROUNDING
+
+
+def out_of_half_range(master: ModelProto, *, pairs: Sequence[Pair]) -> dict[str, TensorRange]:
+    """Return the tensors of an FP32 graph, constants included, that half cannot hold.
+
+    Args:
+        master: FP32 graph.
+        pairs: stereo pairs that the graph accepts.
+    """
+    ranges = measure_ranges(master, pairs=pairs)
+    return {name: found for name, found in ranges.items() if not found.fits_half}
+
+
+def measure_ranges(master: ModelProto, *, pairs: Sequence[Pair]) -> dict[str, TensorRange]:
+    """Return the range of every float tensor of an FP32 graph, the worst over `pairs`."""
+    model = ModelProto()
+    model.CopyFrom(master)
+    constants_to_initializers(model)
+    types = tensor_types(model)
+    ranges = {
+        tensor.name: _range(numpy_helper.to_array(tensor))
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT
+    }
+    computed = [
+        name
+        for node in model.graph.node
+        for name in node.output
+        if types.get(name) == TensorProto.FLOAT
+    ]
+    for start in range(0, len(computed), _CHUNK):
+        names = computed[start : start + _CHUNK]
+        for values in _watch(model, names=names, pairs=pairs):
+            for name, value in zip(names, values, strict=True):
+                ranges[name] = _worse(ranges.get(name), _range(value))
+    return ranges
+
+
+def _watch(
+    model: ModelProto, *, names: Sequence[str], pairs: Sequence[Pair]
+) -> Iterable[list[npt.NDArray[np.float32]]]:
+    """Yield the values of these tensors for each pair, from ONNX Runtime in FP32."""
+    import onnxruntime
+
+    watched = ModelProto()
+    watched.CopyFrom(model)
+    present = {value.name for value in watched.graph.output}
+    watched.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        for name in names
+        if name not in present
+    )
+    session = onnxruntime.InferenceSession(
+        watched.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    for pair in pairs:
+        yield session.run(list(names), {"left": pair.left, "right": pair.right})
+
+
+def _range(values: npt.NDArray[np.float32]) -> TensorRange:
+    """Measure one tensor."""
+    if values.size == 0:
+        return TensorRange(0.0, 0.0)
+    largest = float(np.abs(values).max())
+    if not largest <= LARGEST:
+        return TensorRange(largest, float("inf"))
+    error = values - values.astype(np.float16).astype(np.float32)
+    energy = float(np.linalg.norm(values.ravel()))
+    return TensorRange(largest, float(np.linalg.norm(error.ravel())) / energy if energy else 0.0)
+
+
+def _worse(one: TensorRange | None, other: TensorRange) -> TensorRange:
+    """Return the worse of two ranges, figure by figure."""
+    if one is None:
+        return other
+    return TensorRange(max(one.largest, other.largest), max(one.rounding, other.rounding))
