@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = [
 
 _PNG16_SCALE = 256
 _PNG16_HIGHEST = 65535
+# The header ends with exactly one white-space byte: the values may begin with one.
+_PFM_HEADER = re.compile(rb"Pf\s+(\d+)\s+(\d+)\s+([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s")
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
@@ -74,20 +77,12 @@ def read_pfm(path: Path) -> NDArray[np.float32]:
         InputError: no such file, no grey PFM, or its size and length disagree.
     """
     content = _content(path)
-    parts = content.split(maxsplit=4)
-    try:
-        kind, (width, height), scale = parts[0], map(int, parts[1:3]), float(parts[3])
-    except (IndexError, ValueError) as error:
-        raise InputError(f"{path} has no PFM header; need 'Pf', width and height, scale") from error
-    if kind != b"Pf" or min(width, height) < 1 or scale == 0:
-        raise InputError(
-            f"{path} is {kind.decode(errors='replace')} {width} {height} {scale:g}; "
-            "need a grey PFM ('Pf')"
-        )
-    # One white-space byte ends the header; the values begin right after and may look like one.
-    start = content.index(parts[3], content.index(b"\n")) + len(parts[3]) + 1
-    values = np.frombuffer(content[start:], np.uint8)
-    if values.size != 4 * width * height:
+    header = _PFM_HEADER.match(content)
+    if header is None:
+        raise InputError(f"{path} is no grey PFM; need 'Pf', width, height and scale, then values")
+    width, height, scale = int(header[1]), int(header[2]), float(header[3])
+    values = np.frombuffer(content, np.uint8, offset=header.end())
+    if values.size == 0 or values.size != 4 * width * height:
         raise InputError(
             f"{path} holds {values.size} bytes of values; {height}x{width} needs "
             f"{4 * width * height}: it is damaged"

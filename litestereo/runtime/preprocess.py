@@ -190,7 +190,7 @@ def map_from_padded(padded: NDArray[np.float32], frame: Frame) -> NDArray[np.flo
     """
     rows = slice(frame.top, frame.top + frame.scaled_size[0])
     columns = slice(frame.left, frame.left + frame.scaled_size[1])
-    cropped = padded[rows, columns]
+    cropped: NDArray[np.float32] = padded[rows, columns]
     if frame.scaled_size == frame.size:
         return cropped.copy()
     cv2 = import_cv2("resizing a map to the picture")

@@ -18,8 +18,9 @@ _GAP_PX = 4
 
 
 def robust_maximum_px(disparity_px: NDArray[np.float32]) -> float:
-    """Return the end of a colour scale that a few outliers do not stretch: 5 % over the 99th
-    percentile of the valid disparities, at least 1 px.
+    """Return the end of a colour scale that a few outliers do not stretch.
+
+    It is 5 % over the 99th percentile of the valid disparities, and at least 1 px.
     """
     valid = disparity_px[_valid(disparity_px)]
     if valid.size == 0:

@@ -1,0 +1,248 @@
+"""Run an engine over pairs and write what was asked for: the work behind `stereo-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litestereo.errors import EngineError, InputError
+from litestereo.runtime.disparity_io import write_npy, write_pfm, write_picture, write_png16
+from litestereo.runtime.engine import StereoEngine, StereoResult
+from litestereo.runtime.images import StereoPair
+from litestereo.runtime.pair_order import pair_order
+from litestereo.runtime.pairs import PairSource
+from litestereo.runtime.visualize import color_disparity, panel
+
+__all__ = ["OutputOptions", "PairReport", "batch_summary", "check_order", "run_pairs"]
+
+# From this share on, a range that ends too early is worth a word.
+_CLIPPED_NOTABLE = 0.02
+_FILE_SUFFIXES = frozenset({".jpg", ".jpeg", ".npy", ".pfm", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What is written where; the colour picture and the panel always are.
+
+    Attributes:
+        output: a folder, or the .png file of the colour picture of a single pair.
+        png16: also KITTI's 16-bit PNG.
+        pfm: also PFM.
+        npy: also NPY, of disparity and of confidence.
+        max_color_px: end of the colour scale; None chooses it for each pair.
+        allow_swapped: run pairs whose eyes look swapped.
+    """
+
+    output: Path
+    png16: bool = False
+    pfm: bool = False
+    npy: bool = False
+    max_color_px: float | None = None
+    allow_swapped: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an output that can be neither a folder nor a PNG."""
+        if self.output.suffix.lower() in _FILE_SUFFIXES and not self.output.is_dir():
+            raise InputError(
+                f"output {self.output} is a {self.output.suffix} file; give a folder or a .png, "
+                "and ask for other formats with --png16, --pfm or --npy"
+            )
+
+    @property
+    def names_a_file(self) -> bool:
+        """Whether `output` is the colour picture itself."""
+        return self.output.suffix.lower() == ".png" and not self.output.is_dir()
+
+
+@dataclass(frozen=True, slots=True)
+class PairReport:
+    """What became of one pair.
+
+    Attributes:
+        left: file of the left picture, or of both side by side.
+        right: file of the right picture; None for side by side.
+        facts: sizes, statistics, timings and files, ready for JSON; empty after an error.
+        notes: what the user should know, in words.
+        error: why there is no result; None if there is one.
+    """
+
+    left: str
+    right: str | None
+    facts: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        pair = {"left": self.left, "right": self.right}
+        if self.error is not None:
+            return {**pair, "error": self.error}
+        return {**pair, **self.facts, "notes": list(self.notes)}
+
+    def words(self) -> list[str]:
+        """Return the report as lines for a person."""
+        if self.error is not None:
+            return [f"{self.left}: failed: {self.error}"]
+        median_px, total_ms = (
+            self.facts["disparity_px"]["median"],
+            self.facts["timings"]["total_ms"],
+        )
+        picture = self.facts["files"]["panel"]
+        done = f"{self.left}: median disparity {median_px:.1f} px, {total_ms:.0f} ms -> {picture}"
+        return [*(f"{self.left}: {note}" for note in self.notes), done]
+
+
+def run_pairs(
+    engine: StereoEngine, sources: Sequence[PairSource], *, options: OutputOptions
+) -> Iterator[PairReport]:
+    """Yield the report of each pair as it is done; the files are written by then.
+
+    A pair that fails among several is reported and the rest goes on; a single pair raises.
+
+    Raises:
+        InputError: one output file for several pairs, or an output that would replace a picture.
+    """
+    if options.names_a_file and len(sources) > 1:
+        raise InputError(
+            f"output {options.output} is one file and there are {len(sources)} pairs; give a folder"
+        )
+    plans = [(source, _targets(source, options)) for source in sources]
+    _check_targets(plans)
+    for source, targets in plans:
+        try:
+            yield _run_pair(engine, source, targets, options)
+        except (InputError, EngineError) as error:
+            if len(sources) == 1:
+                raise
+            left, right = _texts(source)
+            yield PairReport(left, right, facts={}, error=str(error))
+
+
+def batch_summary(engine: StereoEngine, reports: Sequence[PairReport]) -> dict[str, Any]:
+    """Return what `stereo-run` prints: what ran, every pair, and how many failed."""
+    manifest = engine.manifest
+    return {
+        "model": manifest.model,
+        "weights_sha256": manifest.weights_sha256,
+        "exported_by": manifest.litestereo_version,
+        "pairs": [report.to_json() for report in reports],
+        "failed": sum(report.error is not None for report in reports),
+    }
+
+
+def check_order(pair: StereoPair) -> None:
+    """Refuse a pair whose eyes are swapped.
+
+    Raises:
+        InputError: nearly all that matches between the pictures has a negative disparity.
+    """
+    order = pair_order(pair.left, pair.right)
+    if order.looks_swapped:
+        raise InputError(
+            f"the pair looks swapped: {order.negative_share:.0%} of its matches have a negative "
+            "disparity; pass the left camera's picture first, or run it as it is with "
+            "--allow-swapped"
+        )
+
+
+def _run_pair(
+    engine: StereoEngine, source: PairSource, targets: dict[str, Path], options: OutputOptions
+) -> PairReport:
+    pair = source.read()
+    if not options.allow_swapped:
+        check_order(pair)
+    result = engine(pair.left, pair.right)
+    _write(pair, result, targets, options)
+    left, right = _texts(source)
+    facts = _facts(result)
+    facts["files"] = {kind: str(path) for kind, path in targets.items()}
+    return PairReport(left, right, facts=facts, notes=(*pair.notes, *_notes(engine, result)))
+
+
+def _targets(source: PairSource, options: OutputOptions) -> dict[str, Path]:
+    """Return kind -> file of everything that is written for a pair."""
+    if options.names_a_file:
+        folder, stem, color = options.output.parent, options.output.stem, options.output.name
+    else:
+        folder, stem = options.output, source.name
+        color = f"{stem}_disparity.png"
+    names = {"disparity": color, "panel": f"{stem}_panel.png"}
+    if options.png16:
+        names["png16"] = f"{stem}_disparity16.png"
+    if options.pfm:
+        names["pfm"] = f"{stem}_disparity.pfm"
+    if options.npy:
+        names["npy"] = f"{stem}_disparity.npy"
+        names["confidence_npy"] = f"{stem}_confidence.npy"
+    return {kind: folder / name for kind, name in names.items()}
+
+
+def _check_targets(plans: Sequence[tuple[PairSource, dict[str, Path]]]) -> None:
+    """Refuse to write over a picture that is read."""
+    read = {p.resolve() for source, _ in plans for p in (source.left, source.right) if p}
+    written = (path for _, targets in plans for path in targets.values())
+    for path in written:
+        if path.resolve() in read:
+            raise InputError(f"{path} is one of the pictures to read; choose another output")
+
+
+def _write(
+    pair: StereoPair, result: StereoResult, targets: dict[str, Path], options: OutputOptions
+) -> None:
+    disparity_px, max_px = result.disparity_px, options.max_color_px
+    write_picture(targets["disparity"], color_disparity(disparity_px, max_px=max_px))
+    write_picture(
+        targets["panel"], panel(pair.left, disparity_px, result.confidence, max_px=max_px)
+    )
+    if options.png16:
+        write_png16(targets["png16"], disparity_px)
+    if options.pfm:
+        write_pfm(targets["pfm"], disparity_px)
+    if options.npy:
+        write_npy(targets["npy"], disparity_px)
+        write_npy(targets["confidence_npy"], result.confidence)
+
+
+def _facts(result: StereoResult) -> dict[str, Any]:
+    disparity_px = result.disparity_px
+    return {
+        "backend": result.backend,
+        "device": result.device,
+        "precision": result.precision,
+        "size": list(disparity_px.shape),
+        "inference_size": list(result.inference_size),
+        "scale": round(result.scale, 4),
+        "max_disparity_px": round(result.max_disparity_px, 2),
+        "range_clipped": round(result.range_clipped, 4),
+        "disparity_px": {
+            "min": round(float(disparity_px.min()), 3),
+            "median": round(float(np.median(disparity_px)), 3),
+            "max": round(float(disparity_px.max()), 3),
+        },
+        "confidence_mean": round(float(result.confidence.mean()), 4),
+        "timings": {name: round(ms, 2) for name, ms in asdict(result.timings).items()},
+    }
+
+
+def _notes(engine: StereoEngine, result: StereoResult) -> Iterator[str]:
+    asked_px = engine.scaling.max_disparity_px
+    if asked_px is not None and asked_px > engine.manifest.disparity_range_px[1]:
+        height, width = result.inference_size
+        yield (
+            f"inference at {result.scale:.3g} of the size ({height}x{width}), so that "
+            f"disparities up to {result.max_disparity_px:.0f} px are in range"
+        )
+    if result.range_clipped >= _CLIPPED_NOTABLE:
+        yield (
+            f"{result.range_clipped:.0%} of the pixels lie at the end of the "
+            f"{result.max_disparity_px:.0f} px range; try --max-disparity "
+            f"{2 * result.max_disparity_px:.0f}"
+        )
+
+
+def _texts(source: PairSource) -> tuple[str, str | None]:
+    return str(source.left), None if source.right is None else str(source.right)

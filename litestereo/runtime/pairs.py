@@ -1,0 +1,121 @@
+"""From what a user types to a list of pairs: files, folders, patterns, side-by-side pictures."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from litestereo.errors import InputError
+from litestereo.runtime.images import (
+    PICTURE_SUFFIXES,
+    StereoPair,
+    read_pair,
+    read_side_by_side,
+)
+
+__all__ = ["PairSource", "find_pairs", "find_side_by_side"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairSource:
+    """Where one pair comes from.
+
+    Attributes:
+        name: what its output files are called; no two of a list are alike.
+        left: the left picture, or the picture that holds both side by side.
+        right: the right picture; None where `left` holds both.
+    """
+
+    name: str
+    left: Path
+    right: Path | None = None
+
+    def read(self) -> StereoPair:
+        """Return the pair; see `litestereo.runtime.images` for what is refused."""
+        if self.right is None:
+            return read_side_by_side(self.left)
+        return read_pair(self.left, self.right)
+
+
+def find_pairs(left: str, right: str) -> list[PairSource]:
+    """Return the pairs of two files, two folders or two patterns, in natural order of their names.
+
+    Raises:
+        InputError: nothing is there, the counts differ, or the names say that a picture is missing.
+    """
+    lefts, rights = _pictures(left), _pictures(right)
+    if len(lefts) != len(rights):
+        raise InputError(
+            f"{left} has {len(lefts)} pictures and {right} has {len(rights)}; "
+            f"every left picture needs its right one{_missing(lefts, rights)}"
+        )
+    # Equal counts can still hide a gap on each side, which would pair strangers.
+    shared = {path.name for path in lefts} & {path.name for path in rights}
+    if shared and [path.name for path in lefts] != [path.name for path in rights]:
+        raise InputError(
+            f"{left} and {right} share some names but not all{_missing(lefts, rights)}; "
+            "add or remove the pictures without partner"
+        )
+    names = _unique_names(lefts)
+    return [PairSource(*each) for each in zip(names, lefts, rights, strict=True)]
+
+
+def find_side_by_side(pictures: Sequence[str]) -> list[PairSource]:
+    """Return the pairs of files, folders or patterns of side-by-side pictures.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    paths = [path for each in pictures for path in _pictures(each)]
+    return [PairSource(*each) for each in zip(_unique_names(paths), paths, strict=True)]
+
+
+def _pictures(text: str) -> list[Path]:
+    """Return the files that `text` (a file, a folder or a pattern) means."""
+    path = Path(text)
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
+        if not found:
+            raise InputError(f"{text} has no pictures; need {', '.join(sorted(PICTURE_SUFFIXES))}")
+    elif glob.has_magic(text) and not path.exists():
+        found = [p for p in map(Path, glob.glob(text, recursive=True)) if p.is_file()]
+        if not found:
+            raise InputError(f"no file matches {text}; check the pattern and the folder")
+    else:
+        found = [path]
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts frame2 before frame10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts]
+
+
+def _missing(lefts: Sequence[Path], rights: Sequence[Path]) -> str:
+    """Return ": without partner ..." naming up to three, or nothing where no name is shared."""
+    left_names, right_names = ({path.name for path in paths} for paths in (lefts, rights))
+    alone = sorted(left_names ^ right_names)
+    if not left_names & right_names or not alone:
+        return ""
+    more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+    return f" (without partner: {', '.join(alone[:3])}{more})"
+
+
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """Return file stems, with as many parent folders before them as make them all different."""
+    depth = max((len(path.parts) for path in paths), default=1)
+    for parts in range(1, depth + 1):
+        names = ["_".join([*path.parts[-parts:-1], path.stem]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    seen: Counter[str] = Counter()
+    numbered = []
+    for path in paths:
+        seen[path.stem] += 1
+        numbered.append(f"{path.stem}_{seen[path.stem]}")
+    return numbered
