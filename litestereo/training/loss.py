@@ -1,0 +1,56 @@
+"""The supervised loss and the figures that are watched while training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["supervised_loss", "training_metrics"]
+
+_COARSE_WEIGHT = 0.3
+_ITERATION_DECAY = 0.9
+
+
+def supervised_loss(
+    predictions: Sequence[Tensor], coarse_px: Tensor, truth_px: Tensor, valid: Tensor
+) -> Tensor:
+    """Smooth-L1 on the full-size predictions and, weighted 0.3, on the coarse disparity.
+
+    Args:
+        predictions: full-size disparities (B, 1, H, W), the best one last; several for recurrent
+            networks, where earlier ones weigh 0.9 less each (RAFT-Stereo, equation 5).
+        coarse_px: (B, 1, H/4, W/4) disparity in full-size pixels.
+        truth_px: (B, 1, H, W) ground truth.
+        valid: (B, 1, H, W) bool, the pixels that count.
+    """
+    count = len(predictions)
+    total = torch.zeros((), device=truth_px.device)
+    for i, prediction in enumerate(predictions):
+        total = total + _ITERATION_DECAY ** (count - 1 - i) * _smooth_l1(
+            prediction, truth_px, valid
+        )
+    size = (truth_px.shape[-2], truth_px.shape[-1])
+    grown = F.interpolate(coarse_px, size=size, mode="bilinear", align_corners=False)
+    return total + _COARSE_WEIGHT * _smooth_l1(grown, truth_px, valid)
+
+
+def _smooth_l1(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    loss = F.smooth_l1_loss(prediction.float(), truth, reduction="none")
+    return (loss * valid).sum() / valid.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def training_metrics(prediction: Tensor, truth_px: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    """Return the end-point error (px), and the shares (%) worse than 1 px and of KITTI's D1."""
+    error = (prediction - truth_px).abs()
+    count = valid.sum().clamp(min=1)
+    bad1 = (error > 1) & valid
+    d1 = (error > 3) & (error > 0.05 * truth_px) & valid
+    return {
+        "epe_px": (error * valid).sum() / count,
+        "bad1": 100 * bad1.sum() / count,
+        "d1": 100 * d1.sum() / count,
+    }
