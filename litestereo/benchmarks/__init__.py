@@ -1,1 +1,1 @@
-"""benchmarks"""
+"""Measuring: accuracy on stereo data sets, and what it takes to believe the numbers."""
