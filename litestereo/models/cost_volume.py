@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from litestereo.models.layers import full_precision
 from litestereo.models.registry import DISPARITY_LEVELS
 
-__all__ = ["CostStem3d", "correlation_volume", "grouped_correlation_volume", "mean_over_groups"]
+__all__ = [
+    "CostStem3d",
+    "all_pairs_volume",
+    "correlation_volume",
+    "grouped_correlation_volume",
+    "mean_over_groups",
+]
 
 
+@full_precision
 def correlation_volume(left: Tensor, right: Tensor, *, levels: int = DISPARITY_LEVELS) -> Tensor:
     """Correlate each left pixel with the right pixels 0, 1, 2, ... columns to its left.
 
@@ -25,29 +31,62 @@ def correlation_volume(left: Tensor, right: Tensor, *, levels: int = DISPARITY_L
         (B, D, H, W): channel d holds the mean over channels of left[x] * right[x - d], and 0
         where x < d.
     """
-    planes = [(left * right).mean(dim=1, keepdim=True)]
-    padded = F.pad(right, (levels - 1, 0))
-    for d in range(1, levels):
-        shifted = padded[:, :, :, levels - 1 - d : -d]
-        planes.append((left * shifted).mean(dim=1, keepdim=True))
-    return torch.cat(planes, dim=1)
+    # One product of matrices per row, of which the diagonals are kept. On one CPU core at 480x640
+    # it takes 7 ms in ONNX Runtime and 22 ms forward and backward in torch; 48 shifted products
+    # take 18 ms and 33 ms. It computes W columns to keep D, which the backbone's maps outweigh.
+    product = all_pairs_volume(left, right).permute(0, 2, 3, 1)
+    batch, height, width, _ = product.shape
+    # Rows of W + D numbers read back as rows of W + D + 1 slide by one per row: what stood on a
+    # diagonal stands in a column, the largest disparity first.
+    padded = F.pad(product, (levels, 0)).reshape(batch, height, width * (width + levels))
+    skewed = F.pad(padded, (0, width)).reshape(batch, height, width, width + levels + 1)
+    diagonals = skewed[:, :, :, 1 : levels + 1].permute(0, 3, 1, 2)
+    # A gather, because a flip becomes a slice of negative step, which not every engine takes.
+    falling = torch.arange(levels - 1, -1, -1, device=left.device)
+    return diagonals.index_select(1, falling)
 
 
-def grouped_correlation_volume(left: Tensor, right: Tensor, *, groups: int) -> Tensor:
+@full_precision
+def all_pairs_volume(left: Tensor, right: Tensor) -> Tensor:
+    """Correlate each left pixel with every right pixel of its row.
+
+    Args:
+        left: (B, C, H, W) features of the left image.
+        right: (B, C, H, W) features of the right image.
+
+    Returns:
+        (B, W, H, W): [b, v, y, x] is the mean over channels of left[y, x] * right[y, v].
+    """
+    rows = left.permute(0, 2, 3, 1) / left.shape[1]
+    return torch.matmul(rows, right.permute(0, 2, 1, 3)).permute(0, 3, 1, 2)
+
+
+@full_precision
+def grouped_correlation_volume(
+    left: Tensor, right: Tensor, *, groups: int, levels: int = DISPARITY_LEVELS
+) -> Tensor:
     """Correlate group by group of neighbouring channels.
 
     Args:
         left: (B, C, H, W) features of the left image, C divisible by `groups`.
         right: (B, C, H, W) features of the right image.
         groups: number of groups G.
+        levels: number of disparities D.
 
     Returns:
         (B * G, D, H, W), groups of one sample next to each other.
     """
     batch, channels, height, width = left.shape
-    # Groups travel as batch: the same code as for one group, and no fifth dimension.
+    # Groups travel as batch, so that there is no fifth dimension.
     shape = (batch * groups, channels // groups, height, width)
-    return correlation_volume(left.reshape(shape), right.reshape(shape))
+    rows = left.reshape(shape) / shape[1]
+    padded = F.pad(right.reshape(shape), (levels - 1, 0))
+    # Shifted products here: the full product of each row would be G times that of all channels.
+    planes = [
+        (rows * padded[:, :, :, levels - 1 - d : -d or None]).sum(dim=1, keepdim=True)
+        for d in range(levels)
+    ]
+    return torch.cat(planes, dim=1)
 
 
 def mean_over_groups(volume: Tensor, *, groups: int) -> Tensor:
@@ -76,4 +115,7 @@ class CostStem3d(nn.Sequential):
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map (B, D, H, W) to the same shape, values in [0, 6]."""
-        return cast(Tensor, super().forward(volume.unsqueeze(1))).squeeze(1)
+        x = volume.unsqueeze(1)
+        for block in self:
+            x = block(x)
+        return x.squeeze(1)

@@ -12,6 +12,7 @@ from litestereo.errors import InputError
 from litestereo.models.aggregation import ConvNeXtAggregation, FasterNetAggregation
 from litestereo.models.cost_volume import (
     CostStem3d,
+    all_pairs_volume,
     correlation_volume,
     grouped_correlation_volume,
     mean_over_groups,
@@ -26,7 +27,6 @@ from litestereo.models.recurrent import (
     SpatialAttention,
     UpdateBlock,
     UpdateContext,
-    all_pairs_volume,
 )
 from litestereo.models.refinement import (
     confidence_from_distribution,
@@ -101,7 +101,7 @@ class StereoNetwork(nn.Module):
 
 
 def _check_pair(left: Tensor, right: Tensor) -> None:
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
         return
     for side, image in (("left", left), ("right", right)):
         if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():

@@ -18,30 +18,13 @@ __all__ = [
     "MaskUpsampler",
     "SpatialAttention",
     "UpdateBlock",
-    "all_pairs_volume",
     "sample_levels",
 ]
 
 LOOKUP_RADIUS = 4
 _TAPS = 2 * LOOKUP_RADIUS + 1
 _HIDDEN = 64
-
-
-@full_precision
-def all_pairs_volume(left: Tensor, right: Tensor) -> Tensor:
-    """Correlate each left pixel with every right pixel of its row.
-
-    Args:
-        left: (B, C, H, W) features of the left image.
-        right: (B, C, H, W) features of the right image.
-
-    Returns:
-        (B, W, H, W): [b, v, y, x] is the mean over channels of left[y, x] * right[y, v].
-    """
-    rows_right = right.permute(0, 2, 3, 1)
-    rows_left = left.permute(0, 2, 1, 3)
-    product = torch.matmul(rows_right, rows_left) / left.shape[1]
-    return product.permute(0, 2, 1, 3)
+_PAD = _TAPS + 1
 
 
 @full_precision
@@ -62,9 +45,6 @@ def sample_levels(padded: Tensor, position: Tensor) -> Tensor:
     steps = torch.arange(_TAPS + 1, device=padded.device).view(1, -1, 1, 1)
     values = torch.gather(padded, 1, start.long() + steps)
     return torch.lerp(values[:, :-1], values[:, 1:], weight)
-
-
-_PAD = _TAPS + 1
 
 
 def _halve_levels(volume: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ DISPARITY_LEVELS = MAX_DISPARITY_PX // 4
 """Channels of the cost volume: one for each disparity of the quarter-size image."""
 
 SIZE_MULTIPLE = 32
-"""Height and width of the pictures must be multiples of this: the pyramid halves them five times."""
+"""Heights and widths must be multiples of this: the pyramid halves them five times."""
 
 
 @dataclass(frozen=True, slots=True)

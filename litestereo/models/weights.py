@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -27,6 +26,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     expected = model.state_dict()
     given = _read(path, expected)
     if path.suffix == ".onnx":
+        given = {name: _as_matrix(tensor, expected[name].shape) for name, tensor in given.items()}
         counters = {n: t for n, t in expected.items() if n.endswith(_TRAINING_ONLY)}
         given = {**counters, **given}
     _check_fit(given, expected, path=path)
@@ -44,14 +44,12 @@ def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> N
     except ModuleNotFoundError as error:
         raise _missing("safetensors", purpose="writing .safetensors files") from error
     data = save({name: _to_store(t, half=half) for name, t in model.state_dict().items()})
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        temporary.write_bytes(data)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _to_store(tensor: Tensor, *, half: bool) -> Tensor:
@@ -133,7 +131,7 @@ def _read_onnx(path: Path, *, names: Iterable[str]) -> dict[str, Tensor]:
     """Read the initializers that carry a state-dict name; the graph has constants beside them."""
     try:
         import onnx
-        from google.protobuf.message import DecodeError
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise _missing("onnx", purpose="reading weights from an .onnx artefact") from error
     try:
@@ -148,6 +146,11 @@ def _read_onnx(path: Path, *, names: Iterable[str]) -> dict[str, Tensor]:
     }
 
 
+def _as_matrix(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Undo the 1x1 kernel form that an artefact may give to LAS1's matrices."""
+    return tensor.reshape(shape) if tensor.shape == (*shape, 1, 1) else tensor
+
+
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if state and all(name.startswith(_DDP_PREFIX) for name in state):
         return {name[len(_DDP_PREFIX) :]: tensor for name, tensor in state.items()}
@@ -157,9 +160,7 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path) -> None:
     shared = [name for name in expected if name in given]
     misshapen = [n for n in shared if given[n].shape != expected[n].shape]
-    mistyped = [
-        n for n in shared if given[n].is_floating_point() != expected[n].is_floating_point()
-    ]
+    mistyped = [n for n in shared if _is_float(given[n]) != _is_float(expected[n])]
     problems = {
         "missing": [name for name in expected if name not in given],
         "unexpected": [name for name in given if name not in expected],
@@ -176,6 +177,10 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
         raise CheckpointError(
             f"{path} does not fit the model ({found}); check that it was made for this model"
         )
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.is_floating_point()
 
 
 def _some(names: list[str], *, shown: int = 4) -> str:
