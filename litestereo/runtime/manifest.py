@@ -76,6 +76,8 @@ class Manifest:
         tools: name -> version of what made the file.
         parity: report of the parity gate; empty when it did not run.
         graph_sha256: of the graph, None when it was not taken.
+        precision_map: of an FP16 graph: shares of the nodes by type, and the FP32 islands with
+            their nodes and reasons; empty for FP32.
         format_version: of this manifest.
     """
 
@@ -91,6 +93,7 @@ class Manifest:
     tools: Mapping[str, str] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     graph_sha256: str | None = None
+    precision_map: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -144,6 +147,7 @@ class Manifest:
             tools=_take(data, "tools", dict),
             parity=_take(data, "parity", dict, default={}),
             graph_sha256=_take(data, "graph_sha256", str, default=None),
+            precision_map=_take(data, "precision_map", dict, default={}),
         )
 
 

@@ -17,19 +17,22 @@ from litestereo.runtime.opencv import import_cv2
 
 __all__ = ["PairOrder", "pair_order"]
 
-# On 72 real and rendered pairs the wrong-signed share was at most 0.11 in the right order and at
-# least 0.94 in the wrong one; half of the way, moved towards no false alarm.
+# On 72 real and rendered pairs the negative share was at most 0.05 in the right order and at least
+# 0.96 in the wrong one; the threshold stands nearer to the latter, against false alarms.
 _SWAPPED_FROM = 0.75
 # Fewer matches than this (of all pixels) do not say anything: blank or unrelated pictures.
 _MATCHED_FROM = 0.2
 
-_WIDTH_PX = 256
+_SIDE_PX = 256
 _SEARCH_PX = 64
 _BLOCK_PX = 9
 _CENSUS_RADIUS_PX = 2
 _CENSUS_BITS = (2 * _CENSUS_RADIUS_PX + 1) ** 2 - 1
 _HALF_BITS = _CENSUS_BITS // 2
-_WORST_COST = 7.0  # of 24 bits, mean over the block: above it the best match is none
+# Of 24 bits, mean over the block: above the first the best match is none; and the best match of
+# the other sign must be worse by the second, or a blank wall or sky would vote by chance.
+_WORST_COST = 7.0
+_COST_MARGIN = 0.5
 _BIT_COUNTS = np.array([bin(value).count("1") for value in range(1 << _HALF_BITS)], np.float32)
 
 
@@ -52,7 +55,7 @@ class PairOrder:
 
 
 def pair_order(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> PairOrder:
-    """Return the order of a pair; takes about 50 ms.
+    """Return the order of a pair; takes some 50 ms on one core.
 
     Args:
         left: (H, W, 3) uint8 RGB.
@@ -61,16 +64,19 @@ def pair_order(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> PairOrder:
     cv2 = import_cv2("checking the order of a pair")
     cost = _costs(_census(_small_grey(left, cv2)), _census(_small_grey(right, cv2)), cv2)
     disparity, agrees = _matches(cost)
-    negative = np.count_nonzero(agrees & (disparity < 0))
-    positive = np.count_nonzero(agrees & (disparity > 0))
+    distance = cost[:_SEARCH_PX].min(axis=0) - cost[_SEARCH_PX + 1 :].min(axis=0)
+    decided = agrees & (abs(distance) > _COST_MARGIN)
+    negative = np.count_nonzero(decided & (disparity < 0))
+    positive = np.count_nonzero(decided & (disparity > 0))
     matched = negative + positive
-    return PairOrder(negative / matched if matched else 0.0, matched / disparity.size)
+    return PairOrder(float(negative / matched) if matched else 0.0, float(matched / disparity.size))
 
 
 def _small_grey(image: NDArray[np.uint8], cv2: Any) -> NDArray[np.uint8]:  # noqa: ANN401
-    height = max(2 * _BLOCK_PX, round(image.shape[0] * _WIDTH_PX / image.shape[1]))
+    shrink = min(1.0, _SIDE_PX / max(image.shape[:2]))
+    height, width = (max(_BLOCK_PX, round(side * shrink)) for side in image.shape[:2])
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small: NDArray[np.uint8] = cv2.resize(grey, (_WIDTH_PX, height), interpolation=cv2.INTER_AREA)
+    small: NDArray[np.uint8] = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
     return small
 
 
@@ -125,6 +131,6 @@ def _matches(cost: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.bo
 def _overlap(disparity: int, width: int) -> tuple[slice, slice]:
     """Return the columns of left and right that face each other: x_right = x_left - disparity."""
     return (
-        slice(max(disparity, 0), width + min(disparity, 0)),
-        slice(max(-disparity, 0), width + min(-disparity, 0)),
+        slice(max(disparity, 0), max(0, width + min(disparity, 0))),
+        slice(max(-disparity, 0), max(0, width + min(-disparity, 0))),
     )

@@ -192,7 +192,7 @@ def map_from_padded(padded: NDArray[np.float32], frame: Frame) -> NDArray[np.flo
     columns = slice(frame.left, frame.left + frame.scaled_size[1])
     cropped: NDArray[np.float32] = padded[rows, columns]
     if frame.scaled_size == frame.size:
-        return cropped.copy()
+        return np.array(cropped)
     cv2 = import_cv2("resizing a map to the picture")
     height, width = frame.size
     resized: NDArray[np.float32] = cv2.resize(

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from litestereo.errors import InputError
+from litestereo.runtime.pairs import find_pairs, find_side_by_side
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def names(sources):
+    return [(source.left.name, source.right.name) for source in sources]
+
+
+def test_two_files_are_one_pair():
+    (source,) = find_pairs("a/left.png", "b/right.png")
+    assert (source.name, source.left, source.right) == (
+        "left",
+        Path("a/left.png"),
+        Path("b/right.png"),
+    )
+
+
+def test_folders_are_paired_in_natural_order(tmp_path):
+    left = touch(tmp_path / "left", "f10.png", "f2.png", "f1.JPG", "notes.txt")
+    right = touch(tmp_path / "right", "f2.png", "f1.JPG", "f10.png")
+    sources = find_pairs(str(left), str(right))
+    assert names(sources) == [("f1.JPG",) * 2, ("f2.png",) * 2, ("f10.png",) * 2]
+    assert [source.name for source in sources] == ["f1", "f2", "f10"]
+
+
+def test_patterns_are_paired(tmp_path):
+    touch(tmp_path, "a_L.png", "a_R.png", "b_L.png", "b_R.png")
+    sources = find_pairs(str(tmp_path / "*_L.png"), str(tmp_path / "*_R.png"))
+    assert names(sources) == [("a_L.png", "a_R.png"), ("b_L.png", "b_R.png")]
+
+
+def test_equal_stems_are_told_apart_by_their_folders(tmp_path):
+    for scene in ("one", "two"):
+        touch(tmp_path / scene, "left.png", "right.png")
+    sources = find_pairs(str(tmp_path / "*/left.png"), str(tmp_path / "*/right.png"))
+    assert [source.name for source in sources] == ["one_left", "two_left"]
+
+
+def test_names_that_only_differ_in_the_suffix_are_numbered(tmp_path):
+    folder = touch(tmp_path / "both", "a.png", "a.jpg")
+    assert sorted(source.name for source in find_side_by_side([str(folder)])) == ["a_1", "a_2"]
+
+
+def test_a_name_with_brackets_is_a_file_if_there_is_one(tmp_path):
+    touch(tmp_path, "left[1].png")
+    (source,) = find_side_by_side([str(tmp_path / "left[1].png")])
+    assert source.left == tmp_path / "left[1].png"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "message"),
+    [
+        (["a.png", "b.png"], ["a.png"], r"2 pictures .* has 1.*without partner: b\.png"),
+        (["a.png", "b.png"], ["a.png", "c.png"], r"share some names .*b\.png, c\.png"),
+        (["a.txt"], ["a.png"], "has no pictures"),
+    ],
+)
+def test_gaps_are_refused(tmp_path, left, right, message):
+    folders = touch(tmp_path / "l", *left), touch(tmp_path / "r", *right)
+    with pytest.raises(InputError, match=message):
+        find_pairs(*map(str, folders))
+
+
+def test_a_pattern_without_files_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no file matches"):
+        find_side_by_side([str(tmp_path / "*.png")])
