@@ -44,7 +44,8 @@ class CameraModel(nn.Module):
     def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """Return disparity and confidence of the left picture."""
         disparity, confidence = self.model(_planes(left), _planes(right))
-        return disparity.squeeze(1).squeeze(0), confidence.squeeze(1).squeeze(0)
+        # Not squeeze: where the exporter cannot infer the shape it writes an If for it.
+        return disparity.flatten(0, 2), confidence.flatten(0, 2)
 
 
 def _planes(picture: Tensor) -> Tensor:

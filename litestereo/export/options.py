@@ -30,6 +30,7 @@ class ExportOptions:
         model: name of the network, one of `litestereo.models.MODEL_NAMES`.
         weights: checkpoint (.pth, .pt, .safetensors or one of our FP32 .onnx artefacts);
             None takes the weights that ship with the package.
+        weights_source: where the weights came from, for the manifest; None says the file's name.
         height: fixed height in pixels; None, together with `width`, keeps both dynamic.
         width: fixed width in pixels.
         precision: "fp32", or "fp16" for a typed half-precision graph with FP32 islands.
@@ -44,6 +45,7 @@ class ExportOptions:
 
     model: str = "las1"
     weights: Path | None = None
+    weights_source: str | None = None
     height: int | None = None
     width: int | None = None
     precision: Precision = "fp32"

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from litestereo.errors import ExportError
 from litestereo.export.options import ExportOptions
+from litestereo.runtime.images import StereoPair, read_pair
+from litestereo.runtime.preprocess import padded_pair
 
-__all__ = ["Pair", "gate_pairs"]
+__all__ = ["Pair", "gate_pairs", "mirrored"]
 
-_Picture = npt.NDArray[np.uint8]
-
-# A size of its own for the second look at a dynamic graph: other proportions, odd in units of 32.
+# The second look at a dynamic graph: other proportions, both sides odd in units of 32.
 _SECOND_SIZE = (288, 416)
-_FIRST_SIZE = (480, 640)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A rectified pair of one size.
+    """A rectified pair of a size that the networks take.
 
     Attributes:
         name: what a report calls it.
@@ -31,8 +29,8 @@ class Pair:
     """
 
     name: str
-    left: _Picture
-    right: _Picture
+    left: npt.NDArray[np.uint8]
+    right: npt.NDArray[np.uint8]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,17 +45,22 @@ def gate_pairs(options: ExportOptions) -> tuple[Pair, Pair]:
     pair is the first one in a mirror: the right eye becomes the left one, and all content moves.
 
     Raises:
-        ExportError: if the pictures of `options.pair`, or the bundled ones, cannot be read.
+        InputError: the pictures of `options.pair` cannot be read or do not belong together.
+        ExportError: none are given, and none are bundled.
     """
-    left, right = (_read(path) for path in _paths(options))
-    if left.shape != right.shape:
+    from litestereo.assets import demo_pair
+
+    paths = options.pair or demo_pair()
+    if options.pair is None and not all(path.is_file() for path in paths):
         raise ExportError(
-            f"the gate's left picture is {left.shape[0]}x{left.shape[1]} but its right one is "
-            f"{right.shape[0]}x{right.shape[1]}; give a rectified pair of one size"
+            f"the bundled pair is not at {paths[0].parent}, and the gate needs one; pass --pair "
+            "LEFT RIGHT"
         )
-    first = _resized(left, right, size=options.size or _FIRST_SIZE, name="pair")
+    pictures = read_pair(*paths)
+    name = paths[0].name
+    first = _fitted(pictures, size=options.size, name=name)
     if options.size is None:
-        return first, _resized(left, right, size=_SECOND_SIZE, name="pair")
+        return first, _fitted(pictures, size=_SECOND_SIZE, name=name)
     return first, mirrored(first)
 
 
@@ -65,32 +68,12 @@ def mirrored(pair: Pair) -> Pair:
     """Return the pair as seen in a mirror: again a rectified pair, of other content."""
     left = np.ascontiguousarray(pair.right[:, ::-1])
     right = np.ascontiguousarray(pair.left[:, ::-1])
-    return Pair(f"{pair.name}, mirrored", left, right)
+    return Pair(f"{pair.name} mirrored", left, right)
 
 
-def _paths(options: ExportOptions) -> tuple[Path, Path]:
-    """Return the pictures to judge with."""
-    from litestereo.assets import demo_pair
-
-    return options.pair or demo_pair()
-
-
-def _read(path: Path) -> _Picture:
-    """Return a picture as (H, W, 3) uint8 RGB."""
-    import cv2
-
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ExportError(f"{path} is not a readable picture; pass two pictures with --pair")
-    return np.ascontiguousarray(picture[:, :, ::-1]).astype(np.uint8, copy=False)
-
-
-def _resized(left: _Picture, right: _Picture, *, size: tuple[int, int], name: str) -> Pair:
-    """Return the pair at another size; disparities scale with the width."""
-    import cv2
-
-    def resize(picture: _Picture) -> _Picture:
-        scaled = cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(scaled).astype(np.uint8, copy=False)
-
-    return Pair(name, resize(left), resize(right))
+def _fitted(pictures: StereoPair, *, size: tuple[int, int] | None, name: str) -> Pair:
+    """Return the pair scaled to fit into `size` and padded to it; None keeps its own size."""
+    height, width = pictures.left.shape[:2]
+    scale = 1.0 if size is None else min(size[0] / height, size[1] / width)
+    left, right, _ = padded_pair(pictures.left, pictures.right, scale=scale, fixed_size=size)
+    return Pair(name, left, right)

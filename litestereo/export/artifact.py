@@ -1,0 +1,82 @@
+"""The artefact: one ONNX file that says what it is, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from onnx import ModelProto
+
+from litestereo._version import __version__
+from litestereo.errors import ExportError
+from litestereo.export.onnx_from_torch import OUTPUT_NAMES
+from litestereo.export.options import OPSET, SIZE_MULTIPLE, ExportOptions
+from litestereo.models.registry import MAX_DISPARITY_PX
+from litestereo.runtime.files import write_atomic
+from litestereo.runtime.manifest import METADATA_KEY, InputSpec, Manifest
+
+__all__ = ["make_manifest", "sha256_of", "with_manifest", "write_artifact"]
+
+_TOOLS = ("torch", "onnx", "onnxslim", "onnxruntime")
+
+
+def make_manifest(
+    options: ExportOptions,
+    *,
+    weights: Path,
+    graph: ModelProto,
+    parity: Mapping[str, object],
+    precision_map: Mapping[str, object],
+) -> Manifest:
+    """Return the manifest of `graph`, made as `options` say from the file `weights`."""
+    tools = {name: version(name) for name in _TOOLS}
+    return Manifest(
+        model=options.model,
+        litestereo_version=__version__,
+        weights_sha256=sha256_of(weights.read_bytes()),
+        weights_source=options.weights_source or weights.name,
+        precision=options.precision,
+        opset=OPSET,
+        input=InputSpec(height=options.height, width=options.width, multiple_of=SIZE_MULTIPLE),
+        disparity_range_px=(0.0, float(MAX_DISPARITY_PX)),
+        outputs=OUTPUT_NAMES,
+        tools={**tools, "python": platform.python_version(), "exporter": options.exporter},
+        parity=parity,
+        graph_sha256=sha256_of(graph.SerializeToString(deterministic=True)),
+        precision_map=precision_map,
+    )
+
+
+def with_manifest(graph: ModelProto, manifest: Manifest) -> ModelProto:
+    """Return a copy of `graph` that carries `manifest`, and the producer's name."""
+    artifact = ModelProto()
+    artifact.CopyFrom(graph)
+    del artifact.metadata_props[:]
+    artifact.producer_name, artifact.producer_version = "litestereo", __version__
+    artifact.graph.name = manifest.model
+    artifact.graph.doc_string = artifact.doc_string = ""
+    for node in artifact.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    artifact.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
+    return artifact
+
+
+def write_artifact(artifact: ModelProto, path: Path) -> Path:
+    """Write an artefact, under a temporary name until it is whole, and return its path.
+
+    Raises:
+        ExportError: if the file is not called .onnx.
+        InputError: if the place cannot be written.
+    """
+    if path.suffix != ".onnx":
+        raise ExportError(f"{path} does not end in .onnx, the only format that is written")
+    return write_atomic(path, artifact.SerializeToString())
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of `content` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

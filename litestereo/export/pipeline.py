@@ -1,0 +1,185 @@
+"""From a checkpoint to a judged artefact on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from onnx import ModelProto
+from torch import nn
+
+from litestereo.errors import ExportError
+from litestereo.export.artifact import make_manifest, with_manifest, write_artifact
+from litestereo.export.graph import (
+    attach_weights,
+    check_model,
+    op_histogram,
+    store_weights_in_half,
+)
+from litestereo.export.half import HalfGraph, half_from_master
+from litestereo.export.half_run import half_outputs
+from litestereo.export.onnx_from_torch import onnx_from_torch
+from litestereo.export.options import OPSET, ExportOptions
+from litestereo.export.pairs import Pair, gate_pairs
+from litestereo.export.parity import (
+    FP16_LIMIT_MEAN_PX,
+    FP32_LIMIT_MAX_PX,
+    ParityReport,
+    compare,
+    onnxruntime_outputs,
+)
+from litestereo.export.ranges import out_of_half_range
+from litestereo.export.simplify import simplify
+
+__all__ = ["ExportReport", "export", "fp16_graph", "fp32_graph"]
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote, and how it was judged.
+
+    Attributes:
+        path: the artefact.
+        size_bytes: its size.
+        histogram: how often each operator occurs in it.
+        parity: the gate's report; None if the gate was skipped.
+    """
+
+    path: Path
+    size_bytes: int
+    histogram: dict[str, int]
+    parity: ParityReport | None
+
+
+def export(
+    options: ExportOptions, *, output: Path, progress: Progress = lambda _: None
+) -> ExportReport:
+    """Write the artefact that `options` describe to `output`, if it passes its gate.
+
+    Args:
+        options: what to export.
+        output: path of the .onnx file; an existing one is replaced.
+        progress: called with one line before each step that takes seconds.
+
+    Raises:
+        ExportError: no weights, a failed step, or a failed gate; nothing is written then.
+        CheckpointError: the weights do not fit the model.
+
+    Example:
+        >>> from pathlib import Path
+        >>> options = ExportOptions(model="las1", height=384, width=1248)
+        >>> report = export(options, output=Path("las1.onnx"))  # doctest: +SKIP
+    """
+    weights = _weights_file(options)
+    progress(f"loading {options.model} from {weights}")
+    model = _load(options, weights)
+    pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
+    progress(f"tracing with torch's {options.exporter} exporter")
+    graph, precision_map = fp32_graph(model, options=options), {}
+    if options.precision == "fp16":
+        progress("looking for values that half precision cannot hold")
+        half = fp16_graph(graph, pairs=pairs)
+        graph, precision_map = half.model, half.precision_map()
+    parity = None
+    if options.gate:
+        progress("comparing with torch")
+        parity = _judge(graph, model=model, pairs=pairs, options=options)
+        parity.require()
+        progress(str(parity))
+    manifest = make_manifest(
+        options,
+        weights=weights,
+        graph=graph,
+        parity={} if parity is None else parity.as_json(),
+        precision_map=precision_map,
+    )
+    path = write_artifact(with_manifest(graph, manifest), output)
+    return ExportReport(path, path.stat().st_size, op_histogram(graph), parity)
+
+
+def fp32_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
+    """Return the FP32 graph of `model`: each weight an initializer under its state-dict name.
+
+    Raises:
+        ExportError: if a step fails, or a weight got lost on the way.
+    """
+    weights = _weights(model)
+    graph = simplify(onnx_from_torch(model, options=options))
+    lost = weights.keys() - {value.name for value in graph.graph.input}
+    if lost:
+        raise ExportError(f"{len(lost)} weights are not in the graph, such as {min(lost)}")
+    graph = attach_weights(graph, weights)
+    if options.half_weights:
+        store_weights_in_half(graph, [name for name in weights if weights[name].ndim > 1])
+    check_model(graph, opset=OPSET)
+    return graph
+
+
+def fp16_graph(master: ModelProto, *, pairs: Collection[Pair]) -> HalfGraph:
+    """Return the typed half-precision form of an FP32 graph, BatchNorm folded.
+
+    Args:
+        master: what `fp32_graph` made.
+        pairs: real pairs, which show what tensors leave half's range.
+    """
+    folded = simplify(master)
+    outside = out_of_half_range(folded, pairs=tuple(pairs))
+    return half_from_master(folded, widened=tuple(outside))
+
+
+def _weights_file(options: ExportOptions) -> Path:
+    """Return the weights to export, which must be real ones."""
+    from litestereo.assets import bundled_artifact, bundled_models
+
+    if options.weights is not None:
+        return options.weights
+    bundled = bundled_artifact(options.model)
+    if not bundled.is_file():
+        known = ", ".join(bundled_models()) or "none"
+        raise ExportError(
+            f"no weights for {options.model} come with litestereo (bundled: {known}); pass a "
+            "checkpoint with --weights FILE (.pth, .pt, .safetensors or an FP32 .onnx of ours)"
+        )
+    return bundled
+
+
+def _load(options: ExportOptions, weights: Path) -> nn.Module:
+    """Return the network in evaluation mode with its weights as they will be stored."""
+    from litestereo.models import create, load_weights
+
+    model = create(options.model)
+    load_weights(model, weights)
+    if options.half_weights:
+        # The artefact is judged as what it is: the network with these rounded weights.
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                if tensor.ndim > 1:
+                    tensor.copy_(tensor.half())
+    return model.eval()
+
+
+def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the weights that inference needs: the counters of BatchNorm are for training."""
+    return {
+        name: tensor.numpy()
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
+def _judge(
+    graph: ModelProto, *, model: nn.Module, pairs: Collection[Pair], options: ExportOptions
+) -> ParityReport:
+    """Compare a graph with torch, in the arithmetic that the graph asks for."""
+    if options.precision == "fp32":
+        cases = compare(graph, model=model, pairs=tuple(pairs), run=onnxruntime_outputs)
+        return ParityReport("ONNX Runtime on the CPU", "max_px", FP32_LIMIT_MAX_PX, cases)
+    cases = compare(graph, model=model, pairs=tuple(pairs), run=half_outputs)
+    judge = "ONNX's reference evaluator in float16, sums in FP32"
+    return ParityReport(judge, "mean_px", FP16_LIMIT_MEAN_PX, cases)
