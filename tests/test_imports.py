@@ -1,0 +1,70 @@
+"""Importing the package and asking for help must stay quick and load nothing heavy."""
+
+import subprocess
+import sys
+import time
+from importlib.metadata import distribution
+
+import pytest
+
+HEAVY = ("torch", "onnx", "onnxruntime", "tensorrt", "pycuda", "cv2")
+COMMANDS = sorted(
+    entry.value for entry in distribution("litestereo").entry_points.select(group="console_scripts")
+)
+# What a command must not load, printed after it has left by SystemExit.
+LOADED = f"""
+import sys
+try:
+    {{code}}
+except SystemExit as leaving:
+    assert not leaving.code, leaving.code
+print("loaded:", *(name for name in {HEAVY!r} if name in sys.modules))
+"""
+
+
+def last_line(code):
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED.format(code=code)], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()[-1], ran.stdout
+
+
+def help_code(command):
+    module, function = command.split(":")
+    return f"from {module} import {function} as main; main(['--help'])"
+
+
+def test_the_check_can_fail():
+    assert last_line("import cv2")[0] == "loaded: cv2"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["litestereo", "litestereo.cli", "litestereo.errors", "litestereo.runtime.engine"],
+)
+def test_importing_loads_nothing_heavy(module):
+    assert last_line(f"import {module}")[0] == "loaded:"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_nothing_heavy_and_ends_with_an_example(command):
+    loaded, text = last_line(help_code(command))
+    assert loaded == "loaded:"
+    example = text.rstrip().splitlines()[-2].strip()
+    assert example.startswith("stereo-"), example
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_in_half_a_second(command):
+    code = help_code(command)
+    seconds = []
+    for _ in range(5):  # the quickest of five: the machine may be busy with other tests
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_there_are_commands():
+    assert "litestereo.cli:run_main" in COMMANDS
