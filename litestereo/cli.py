@@ -8,8 +8,9 @@ error is one line and exit status 1 (2 for wrong usage), its traceback is shown 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ import typer
 from litestereo._version import __version__
 from litestereo.errors import LiteStereoError
 
-__all__ = ["run_main"]
+__all__ = ["eval_main", "export_main", "run_main"]
 
 
 def _command_app() -> typer.Typer:
@@ -181,3 +182,191 @@ def _watched(reports: Any, *, total: int) -> list[Any]:  # noqa: ANN401 - PairRe
 def run_main(arguments: Sequence[str] | None = None) -> int:
     """Run `stereo-run`; `arguments` replaces the command line's."""
     return _main(run_app, name="stereo-run", arguments=arguments)
+
+
+export_app = _command_app()
+
+
+@export_app.command(epilog=_example("stereo-export --model las1 --height 384 --width 1248 --fp16"))
+def export(
+    model: Annotated[str, typer.Option(help="Which network; see --list.")] = "las1",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="the bundled ones",
+            help="Checkpoint: .pth, .pt, .safetensors, or an FP32 artefact.",
+        ),
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(show_default="dynamic", help="Fixed height, a multiple of 32.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(show_default="dynamic", help="Fixed width, a multiple of 32.")
+    ] = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Typed half precision with FP32 islands.")
+    ] = False,
+    half_weights: Annotated[
+        bool, typer.Option("--half-weights", help="FP32 graph, weights stored in half.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", show_default="e.g. las1_fp32.onnx", help="File to write."),
+    ] = None,
+    exporter: Annotated[str, typer.Option(help="torchscript or dynamo.")] = "torchscript",
+    pair: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="LEFT RIGHT", show_default="the bundled pair", help="Pictures for the gate."
+        ),
+    ] = None,
+    skip_gate: Annotated[
+        bool, typer.Option("--skip-gate", help="Do not compare with torch; the manifest says so.")
+    ] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            show_default="its name", help="Where the weights came from, for the manifest."
+        ),
+    ] = None,
+    list_models: Annotated[
+        bool, typer.Option("--list", help="Print the models with parameters and GMACs.")
+    ] = False,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Export a network to one ONNX file that was compared with torch before it was written.
+
+    Prints the file's path on stdout.
+    """
+    if list_models:
+        print(_model_table())
+        return
+    from litestereo.export.options import ExportOptions
+
+    options = ExportOptions(
+        model=model,
+        weights=weights,
+        weights_source=source,
+        height=height,
+        width=width,
+        precision="fp16" if fp16 else "fp32",
+        half_weights=half_weights,
+        exporter=exporter,  # type: ignore[arg-type]  # checked by ExportOptions
+        pair=pair,
+        gate=not skip_gate,
+    )
+
+    from litestereo.export import export_artifact
+
+    report = export_artifact(options, output=output or Path(options.file_name), progress=_say)
+    _say(f"{report.size_bytes / 1e6:.1f} MB, {sum(report.histogram.values())} nodes")
+    print(report.path)
+
+
+def _model_table() -> str:
+    """Return the models as a table; those whose weights are in the package are marked."""
+    from litestereo.assets import bundled_models
+    from litestereo.models.registry import MODEL_SPECS
+
+    lines = [f"{'model':<8}{'parameters':>12}{'GMACs at 384x1248':>20}  weights"]
+    for spec in MODEL_SPECS.values():
+        weights = "bundled" if spec.name in bundled_models() else "pass --weights"
+        lines.append(f"{spec.name:<8}{spec.parameters:>12,}{spec.gmacs_384x1248:>20.1f}  {weights}")
+    return "\n".join(lines)
+
+
+def export_main(arguments: Sequence[str] | None = None) -> int:
+    """Run `stereo-export`; `arguments` replaces the command line's."""
+    return _main(export_app, name="stereo-export", arguments=arguments)
+
+
+eval_app = _command_app()
+
+
+@eval_app.command(epilog=_example("stereo-eval data/kitti2015 --backend torch -o out --html"))
+def evaluate(
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATA...", show_default=False, help="Scenes, data sets or both."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", show_default="none", help="Folder for report.json and error maps."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "las1",
+    weights: Annotated[
+        Path | None,
+        typer.Option(show_default="bundled", help="Checkpoint, or artefact's file."),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="onnxruntime-cpu, torch, or sgbm: OpenCV's StereoSGBM.")
+    ] = "onnxruntime-cpu",
+    device: Annotated[
+        str | None, typer.Option(show_default="cpu", help="Of --backend torch, such as cuda.")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(show_default="recognised", help="Layout of DATA, such as kitti2015."),
+    ] = None,
+    holes: Annotated[
+        str, typer.Option(help="Where there is no answer: fill, bad (count as bad) or skip.")
+    ] = "fill",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON instead of a table.")
+    ] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write a page to look at; needs -o.")
+    ] = False,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Score a model on stereo data sets: Middlebury, KITTI, ETH3D, SceneFlow, DrivingStereo.
+
+    The layout on disk is recognised; other scenes are described by a meta.json. Prints a table per
+    scene and per set on stdout.
+    """
+    if html and output is None:
+        raise typer.BadParameter("--html needs a folder to write to; add -o DIR")
+
+    from litestereo.benchmarks.command import EvaluationRequest, run_evaluation
+    from litestereo.benchmarks.table import evaluation_table
+
+    request = EvaluationRequest(
+        tuple(data),
+        model=model,
+        weights=weights,
+        backend=backend,
+        device=device,
+        layout=layout,
+        holes=holes,
+        output=output,
+        html=html,
+    )
+    report = run_evaluation(request, progress=_scenes_watched)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(
+        json.dumps(report.to_json(), indent=1) if as_json else evaluation_table(report, width=width)
+    )
+    _say(*(f"{scene.name}: {scene.problem}" for scene in report.broken))
+    if report.broken:
+        _say(f"{len(report.broken)} scenes could not be scored")
+        raise typer.Exit(1)
+
+
+def _scenes_watched(scenes: Any) -> Iterator[Any]:  # noqa: ANN401 - Scene, not loaded yet
+    """Yield the scenes; show a bar on a terminal, else a line as each one begins."""
+    if sys.stderr.isatty():
+        with typer.progressbar(scenes, label="scenes", file=sys.stderr) as bar:
+            yield from bar
+        return
+    for index, scene in enumerate(scenes, start=1):
+        _say(f"{index}/{len(scenes)} {scene.key}")
+        yield scene
+
+
+def eval_main(arguments: Sequence[str] | None = None) -> int:
+    """Run `stereo-eval`; `arguments` replaces the command line's."""
+    return _main(eval_app, name="stereo-eval", arguments=arguments)

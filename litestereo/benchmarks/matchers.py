@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from litestereo.errors import InputError, MissingDependencyError
+from litestereo.errors import InputError
 from litestereo.runtime.opencv import import_cv2
 from litestereo.runtime.preprocess import (
     disparity_from_padded,
@@ -38,6 +39,8 @@ __all__ = [
     "TorchMatcher",
     "open_matcher",
 ]
+
+BACKENDS = ("torch", "onnxruntime-cpu", "sgbm")
 
 _DEFAULT_RANGE_PX = 192.0
 
@@ -232,58 +235,62 @@ class EngineMatcher:
         return Match(result.disparity_px, result.confidence)
 
 
-def open_matcher(backend: str, *, model: str = "las1", weights: Path | None = None) -> Matcher:
-    """Open a matcher by name.
+@contextmanager
+def open_matcher(
+    backend: str, *, model: str = "las1", weights: Path | None = None, device: str | None = None
+) -> Iterator[Matcher]:
+    """Open a matcher by name and close it after use.
 
     Args:
         backend: one of `BACKENDS`.
-        model: a name of `litestereo.models.MODEL_NAMES`; sgbm ignores it.
+        model: a name of `litestereo.models.MODEL_NAMES`; an artefact run by onnxruntime-cpu
+            knows its own.
         weights: a checkpoint (torch) or an artefact (torch, onnxruntime-cpu); None takes the
             bundled ones.
+        device: of torch; None is the CPU.
 
     Raises:
-        InputError: the backend is unknown, or sgbm is given weights.
-        MissingDependencyError: the backend's package is not installed.
-        LiteStereoError: the weights cannot be used.
+        InputError: the backend is unknown, or is given what it has not (weights, device).
+        LiteStereoError: the weights cannot be used, or a package is missing.
     """
-    if backend not in _OPENERS:
+    if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
-    return _OPENERS[backend](model, weights)
+    if device is not None and backend != "torch":
+        raise InputError(f"{backend} runs on the CPU; drop --device, or use --backend torch")
+    if backend == "torch":
+        yield _open_torch(model, weights, device)
+    elif backend == "sgbm":
+        if weights is not None:
+            raise InputError("sgbm has no weights; drop --weights, or choose another --backend")
+        yield SgbmMatcher()
+    else:
+        from litestereo.runtime.engine import StereoEngine
+
+        with StereoEngine.load(weights or model, backend=backend) as engine:
+            yield _engine_matcher(engine, backend)
 
 
-def _open_torch(model: str, weights: Path | None) -> Matcher:
-    try:
-        import torch  # noqa: F401 - asked for first, so that the message names the extra
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("torch", purpose="--backend torch", extra="export") from error
+def _open_torch(model: str, weights: Path | None, device: str | None) -> TorchMatcher:
     from litestereo import models
-    from litestereo.assets import bundled_artifact
+    from litestereo.runtime.engine import artifact_path
 
-    network = models.create(model)
-    models.load_weights(network, weights or bundled_artifact(model))
-    return TorchMatcher(network, name=model)
+    network = models.create(model)  # says what to install where torch is missing
 
+    import torch
 
-def _open_onnxruntime(model: str, weights: Path | None) -> Matcher:
-    from litestereo.runtime.engine import StereoEngine
-
-    engine = StereoEngine.load(weights or model, backend="onnxruntime-cpu")
-    precision = engine.manifest.precision
-    return EngineMatcher(engine, name=f"{engine.manifest.model} (onnxruntime, cpu, {precision})")
-
-
-def _open_sgbm(model: str, weights: Path | None) -> Matcher:
-    if weights is not None:
-        raise InputError("sgbm has no weights; drop --weights, or choose another --backend")
-    return SgbmMatcher()
+    try:
+        place = torch.device(device or "cpu")
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"torch cannot use device {device!r} here: {reason}") from error
+    models.load_weights(network, weights or artifact_path(model))
+    return TorchMatcher(network.to(place), name=model)
 
 
-_OPENERS: dict[str, Callable[[str, Path | None], Matcher]] = {
-    "torch": _open_torch,
-    "onnxruntime-cpu": _open_onnxruntime,
-    "sgbm": _open_sgbm,
-}
-BACKENDS = tuple(_OPENERS)
+def _engine_matcher(engine: StereoEngine, backend: str) -> EngineMatcher:
+    manifest = engine.manifest
+    return EngineMatcher(engine, name=f"{manifest.model} ({backend}, {manifest.precision})")
 
 
 def _tensor(image: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -28,6 +28,7 @@ from litestereo.errors import InputError
 __all__ = [
     "BAD_THRESHOLDS_PX",
     "METRIC_NAMES",
+    "Holes",
     "MetricOptions",
     "RegionMetrics",
     "fill_holes",
@@ -35,6 +36,7 @@ __all__ = [
     "pooled_metrics",
     "score",
     "score_regions",
+    "scored_disparity",
 ]
 
 FloatMap = npt.NDArray[np.float32]
@@ -136,9 +138,8 @@ def score_regions(
     known = np.isfinite(truth_px) & (truth_px > 0)
     _check_sizes(disparity_px, truth_px, visible)
     options = options or MetricOptions()
-    answer = _answer(disparity_px, options)
-    answered = np.isfinite(answer)
-    filled = fill_holes(answer) if options.holes == "fill" else answer
+    answered = np.isfinite(_answer(disparity_px, options))
+    filled = scored_disparity(disparity_px, options=options)
     scored = known & answered if options.holes == "skip" else known
 
     def region(mask: Mask) -> RegionMetrics:
@@ -161,11 +162,18 @@ def score(
     return metrics
 
 
+def scored_disparity(disparity_px: FloatMap, *, options: MetricOptions | None = None) -> FloatMap:
+    """Return what is scored: clipped and, if asked for, filled; NaN in the holes that stay."""
+    options = options or MetricOptions()
+    answer = _answer(disparity_px, options)
+    return fill_holes(answer) if options.holes == "fill" else answer
+
+
 def fill_holes(disparity_px: FloatMap) -> FloatMap:
     """Fill holes from the background: the smaller of the next answers left and right in the row.
 
-    Rows without any answer then take the nearest answered row above, or else below, as KITTI's
-    `interpolateBackground` does.
+    At the row's ends there is one such answer; rows without any take the nearest answered row
+    above, or else below. That is KITTI's `interpolateBackground`.
 
     Args:
         disparity_px: (H, W) float32; NaN or inf in holes.
@@ -273,11 +281,12 @@ def _with_errors(measured: RegionMetrics, error: npt.NDArray[np.float64]) -> Reg
 
 def _answer(disparity_px: FloatMap, options: MetricOptions) -> FloatMap:
     """Mark everything that is no answer with NaN and bring the rest to 0 or more."""
-    answer = np.where(np.isfinite(disparity_px), disparity_px, np.nan).astype(np.float32)
+    answer: FloatMap = np.where(np.isfinite(disparity_px), disparity_px, np.nan).astype(np.float32)
     if options.nonpositive == "hole":
         answer[answer <= 0] = np.nan
         return answer
-    return np.maximum(answer, np.float32(0))
+    answer[answer < 0] = 0
+    return answer
 
 
 def _last_answer(disparity_px: FloatMap, valid: Mask) -> FloatMap:

@@ -1,0 +1,80 @@
+"""The work behind `stereo-eval`: find, match, score, write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from litestereo.benchmarks.datasets import find_scenes
+from litestereo.benchmarks.evaluate import evaluate
+from litestereo.benchmarks.matchers import open_matcher
+from litestereo.benchmarks.metrics import Holes, MetricOptions
+from litestereo.benchmarks.page import PictureWriter, write_page
+from litestereo.benchmarks.report import EvaluationReport
+from litestereo.benchmarks.scenes import Scene
+from litestereo.runtime.files import write_atomic
+
+__all__ = ["EvaluationRequest", "run_evaluation"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """What is scored, how, and where the results go.
+
+    Attributes:
+        data: folders of data sets.
+        model: name of the model.
+        weights: checkpoint or artefact; None takes the bundled one.
+        backend: one of `matchers.BACKENDS`.
+        device: of the torch backend; None is the CPU.
+        layout: one of `datasets.LAYOUT_NAMES`; None recognises it.
+        holes: treatment of pixels without an answer.
+        output: folder for `report.json` and `errors/`; None writes nothing.
+        html: also write `report.html` there.
+    """
+
+    data: tuple[Path, ...]
+    model: str = "las1"
+    weights: Path | None = None
+    backend: str = "onnxruntime-cpu"
+    device: str | None = None
+    layout: str | None = None
+    holes: str = "fill"
+    output: Path | None = None
+    html: bool = False
+
+
+def run_evaluation(
+    request: EvaluationRequest,
+    *,
+    progress: Callable[[Iterable[Scene]], Iterable[Scene]] = iter,
+) -> EvaluationReport:
+    """Score a matcher on data sets and write what was asked for.
+
+    Args:
+        request: what, how and where to.
+        progress: wraps the scenes, as a progress bar does.
+
+    Raises:
+        LiteStereoError: no scene is found, or the matcher cannot be opened or fails.
+    """
+    options = MetricOptions(holes=cast(Holes, request.holes))  # which refuses other words
+    found = find_scenes(*request.data, layout=request.layout)
+    pictures = None
+    if request.output is not None:
+        pictures = PictureWriter(request.output, options=options, page=request.html)
+    with open_matcher(
+        request.backend, model=request.model, weights=request.weights, device=request.device
+    ) as matcher:
+        report = evaluate(
+            matcher, found, options=options, confidence=True, watch=pictures, progress=progress
+        )
+    if request.output is not None and pictures is not None:
+        text = json.dumps(report.to_json(), indent=1) + "\n"
+        write_atomic(request.output / "report.json", text.encode())
+        if request.html:
+            write_page(request.output / "report.html", report, pictures=pictures)
+    return report
