@@ -158,7 +158,8 @@ def _procedural(rng: np.random.Generator, kind: int, size: int) -> np.ndarray:
     """Make one texture: noise of several grains, stripes, checks, dots, bricks or scribbles."""
     makers = (_noise, _fine_noise, _stripes, _checks, _dots, _bricks, _scribbles, _noise)
     grey = makers[kind % len(makers)](rng, size)
-    dark, light = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
+    # Two greys with a tint each: natural surfaces are seldom saturated.
+    dark, light = rng.uniform(0, 255, (2, 1)) + rng.normal(0, 32, (2, 3))
     colour = dark + (light - dark) * grey[..., None]
     grain = rng.normal(0, rng.choice([0.0, 4.0, 12.0]), colour.shape)
     return np.clip(colour + grain, 0, 255).astype(np.uint8)
