@@ -51,5 +51,5 @@ def _pointwise(x: Tensor, linear: nn.Linear) -> Tensor:
     ONNX Runtime needs 20 to 40 % less time for a block in this form than with matrix products on
     channels-last tensors (one CPU core, 48 to 192 channels); in torch they are equal.
     """
-    rows, columns = linear.weight.shape
-    return F.conv2d(x, linear.weight.view(rows, columns, 1, 1), linear.bias)
+    kernel = linear.weight.view(linear.out_features, linear.in_features, 1, 1)
+    return F.conv2d(x, kernel, linear.bias)

@@ -33,6 +33,7 @@ from litestereo.models.refinement import (
     context_head,
     convex_upsample,
     distribution_from_cost,
+    expected_disparity,
     image_stem,
 )
 from litestereo.models.registry import SIZE_MULTIPLE, ModelSpec
@@ -178,18 +179,19 @@ class _FeedForwardNetwork(StereoNetwork):
         features_left, features_right = _features_of_pair(self._features, left_image, right_image)
         cost = self._cost(features_left[0], features_right[0])
         scores = self._aggregate(cost, features_left)
-        mean, square = distribution_from_cost(scores)
+        probability = distribution_from_cost(scores)
+        initial = expected_disparity(probability)
         context = self.refine_2(self.refine_1(features_left[0]), self.stem_2(left_image))
-        disparity = convex_upsample(mean, self.refine_3(context))
+        disparity = convex_upsample(initial, self.refine_3(context))
         return Stages(
             features_left=features_left,
             features_right=features_right,
             cost_into_aggregation=cost,
             cost_aggregated=scores,
-            disparity_quarter=mean,
+            disparity_quarter=initial,
             predictions=(disparity,),
             disparity=disparity,
-            confidence=confidence_from_distribution(mean, square, mean),
+            confidence=confidence_from_distribution(probability, initial),
         )
 
 
@@ -276,18 +278,19 @@ class Las2Recurrent(StereoNetwork):
         grouped = grouped_correlation_volume(*finest, groups=_GROUPS)
         cost = mean_over_groups(grouped, groups=_GROUPS)
         scores = self.cost_agg(cost, features_left)
-        mean, square = distribution_from_cost(scores)
+        probability = distribution_from_cost(scores)
+        initial = expected_disparity(probability)
         lookups = LookupPyramid(grouped, all_pairs_volume(*finest), groups=_GROUPS)
-        predictions, final = self._refine(mean, lookups, finest[0], self.stem_2(left_image))
+        predictions, final = self._refine(initial, lookups, finest[0], self.stem_2(left_image))
         return Stages(
             features_left=features_left,
             features_right=features_right,
             cost_into_aggregation=cost,
             cost_aggregated=scores,
-            disparity_quarter=mean,
+            disparity_quarter=initial,
             predictions=predictions,
             disparity=predictions[-1],
-            confidence=confidence_from_distribution(mean, square, final),
+            confidence=confidence_from_distribution(probability, final),
         )
 
     def _refine(

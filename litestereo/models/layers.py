@@ -27,7 +27,7 @@ def full_precision(function: F) -> F:
         kind = tensors[0].device.type
         tensors = tuple(_upcast(tensor) for tensor in tensors)
         # Entered only when there is something to switch off, so that exporters meet no context.
-        if not torch.is_autocast_enabled(kind):
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
             return function(*tensors, **options)
         with torch.autocast(kind, enabled=False):
             return function(*tensors, **options)

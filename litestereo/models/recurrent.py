@@ -44,7 +44,8 @@ def sample_levels(padded: Tensor, position: Tensor) -> Tensor:
     start = (base + (_PAD - LOOKUP_RADIUS)).clamp(0, padded.shape[1] - _TAPS - 1)
     steps = torch.arange(_TAPS + 1, device=padded.device).view(1, -1, 1, 1)
     values = torch.gather(padded, 1, start.long() + steps)
-    return torch.lerp(values[:, :-1], values[:, 1:], weight)
+    near, far = values[:, :-1], values[:, 1:]
+    return near + weight * (far - near)
 
 
 def _halve_levels(volume: Tensor) -> Tensor:
@@ -63,9 +64,8 @@ class LookupPyramid:
         self.groups = groups
         self.grouped = (_pad_levels(grouped), _pad_levels(_halve_levels(grouped)))
         self.pairs = (_pad_levels(pairs), _pad_levels(_halve_levels(pairs)))
-        batch, _, height, width = pairs.shape
-        columns = torch.arange(width, dtype=pairs.dtype, device=pairs.device)
-        self.columns = columns.view(1, 1, 1, -1).expand(batch, 1, height, width)
+        columns = torch.arange(pairs.shape[3], dtype=pairs.dtype, device=pairs.device)
+        self.columns = columns.view(1, 1, 1, -1)
 
     def read(self, disparity: Tensor) -> Tensor:
         """Read both volumes around `disparity` (B, 1, H, W), quarter px; gives (B, 162, H, W)."""
@@ -75,7 +75,7 @@ class LookupPyramid:
             scale = 0.5**level
             at = disparity * scale
             # Each group reads at the same place: (B, 1) -> (B, G) -> (B * G, 1).
-            at_groups = at.expand(batch, self.groups, height, width)
+            at_groups = at.repeat(1, self.groups, 1, 1)
             at_groups = at_groups.reshape(batch * self.groups, 1, height, width)
             taps = sample_levels(self.grouped[level], at_groups)
             parts.append(taps.reshape(batch, self.groups * _TAPS, height, width))

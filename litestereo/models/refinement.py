@@ -2,70 +2,64 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litestereo.models.layers import ConvBlock, InstanceNorm, full_precision
+from litestereo.models.registry import DISPARITY_LEVELS
 
 __all__ = [
-    "DisparityDistribution",
     "confidence_from_distribution",
     "context_head",
     "convex_upsample",
     "distribution_from_cost",
+    "expected_disparity",
     "image_stem",
 ]
 
 
-class DisparityDistribution(NamedTuple):
-    """First two moments of the distribution over levels, in quarter pixels.
-
-    Attributes:
-        mean: (B, 1, H/4, W/4) expected disparity: the soft-argmax.
-        square: (B, 1, H/4, W/4) expected squared disparity.
-    """
-
-    mean: Tensor
-    square: Tensor
+@full_precision
+def distribution_from_cost(cost: Tensor) -> Tensor:
+    """Turn scores (B, 48, H/4, W/4) into the probability of each disparity level, same shape."""
+    return torch.softmax(cost, dim=1)
 
 
 @full_precision
-def distribution_from_cost(cost: Tensor) -> DisparityDistribution:
-    """Read scores (B, D, H/4, W/4) as a softmax distribution over the levels 0..D-1."""
-    probability = torch.softmax(cost, dim=1)
-    levels = torch.arange(cost.shape[1], dtype=cost.dtype, device=cost.device).view(1, -1, 1, 1)
+def expected_disparity(probability: Tensor) -> Tensor:
+    """Average the levels by their probability (B, 48, H/4, W/4); gives (B, 1, H/4, W/4)."""
     # Multiply and sum, not a convolution or product of matrices: those may run in TF32, whose
     # 10-bit mantissa is worth 0.03 quarter pixels at the far end of the range.
-    first = probability * levels
-    mean = first.sum(dim=1, keepdim=True)
-    square = (first * levels).sum(dim=1, keepdim=True)
-    return DisparityDistribution(mean, square)
+    return (probability * _levels(probability)).sum(dim=1, keepdim=True)
 
 
 @full_precision
-def confidence_from_distribution(mean: Tensor, square: Tensor, disparity: Tensor) -> Tensor:
+def confidence_from_distribution(probability: Tensor, disparity: Tensor) -> Tensor:
     """Rate how sharply the distribution gathers around the disparity that was chosen.
 
     With v = sum_k p_k (k - d)^2, the second moment of the level distribution p about the final
     quarter-size disparity d, the confidence is 1 / (1 + sqrt(v)): 1 where all mass is on d, 1/2
-    where it is one quarter-size pixel (four pixels) away from it, towards 0 where it is spread.
+    where it lies one quarter-size pixel (four pixels) off, towards 0 where it is spread.
 
     Args:
-        mean: (B, 1, H/4, W/4) sum_k p_k k.
-        square: (B, 1, H/4, W/4) sum_k p_k k^2.
+        probability: (B, 48, H/4, W/4) probability p of each level k.
         disparity: (B, 1, H/4, W/4) final disparity d in quarter pixels.
 
     Returns:
         (B, 1, H, W) in (0, 1], bilinear between the quarter-size values.
     """
-    moment = square - 2.0 * disparity * mean + disparity * disparity
-    # Rounding can leave a small negative number; the floor also keeps the root's slope finite.
-    deviation = moment.clamp(min=1e-6).sqrt()
-    confidence = 1.0 / (1.0 + deviation)
+    # About d from the start: E[k^2] - 2 d E[k] + d^2 would save a pass over the levels, and lose
+    # the narrow distributions to cancellation (squares reach 2209, FP32 keeps 7 digits).
+    offset = _levels(probability) - disparity
+    moment = (probability * offset * offset).sum(dim=1, keepdim=True)
+    # The floor keeps the root's slope finite for losses on the confidence.
+    confidence = 1.0 / (1.0 + moment.clamp(min=1e-6).sqrt())
     return F.interpolate(confidence, scale_factor=4.0, mode="bilinear", align_corners=False)
+
+
+def _levels(like: Tensor) -> Tensor:
+    levels = torch.arange(DISPARITY_LEVELS, dtype=like.dtype, device=like.device)
+    return levels.view(1, -1, 1, 1)
 
 
 @full_precision
