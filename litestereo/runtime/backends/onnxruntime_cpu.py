@@ -99,6 +99,8 @@ def _session_options(options: BackendOptions) -> Any:  # noqa: ANN401 - untyped 
     session_options = onnxruntime.SessionOptions()
     session_options.graph_optimization_level = levels[options.graph_optimization]
     session_options.intra_op_num_threads = options.threads or _default_threads()
+    # Its threads would go on spinning after a run, and take the cores from what comes next.
+    session_options.add_session_config_entry("session.force_spinning_stop", "1")
     session_options.log_severity_level = 3  # errors only: warnings are for who makes the graph
     return session_options
 
