@@ -6,6 +6,7 @@ import time
 from importlib.metadata import distribution
 
 import pytest
+from stand_in import write_stand_in
 
 HEAVY = ("torch", "onnx", "onnxruntime", "tensorrt", "pycuda", "cv2")
 COMMANDS = sorted(
@@ -64,6 +65,16 @@ def test_help_answers_in_half_a_second(command):
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.5
+
+
+def test_running_a_pair_needs_neither_torch_nor_onnx(tmp_path):
+    artifact = write_stand_in(tmp_path / "stand_in.onnx")
+    code = (
+        "import numpy; from litestereo import StereoEngine; "
+        "picture = numpy.zeros((40, 50), numpy.uint8); "
+        f"StereoEngine.load({str(artifact)!r})(picture, picture)"
+    )
+    assert last_line(code)[0] == "loaded: onnxruntime"
 
 
 def test_there_are_commands():
