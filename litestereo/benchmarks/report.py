@@ -118,6 +118,7 @@ class EvaluationReport:
         scenes: sorted by set and name.
         groups: sets first, then families of several sets.
         broken: scenes that could not be scored, and why.
+        litestereo_version: what measured.
     """
 
     matcher: str
@@ -125,6 +126,7 @@ class EvaluationReport:
     scenes: tuple[SceneResult, ...]
     groups: tuple[Group, ...]
     broken: tuple[BrokenScene, ...]
+    litestereo_version: str = __version__
 
     def group(self, name: str) -> Group:
         """Return the set or family called `name`.
@@ -138,11 +140,16 @@ class EvaluationReport:
         raise KeyError(name)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `json.dumps` takes; its form is described in `schema.py`."""
+        """Return what `json.dumps` takes; `report_io.report_from_json` reads and checks it.
+
+        The form follows the dataclasses, field for field: `options` (MetricOptions), `groups`
+        (Group: `regions.all|noc.mean|pooled` are RegionMetrics), `scenes` (SceneResult),
+        `broken` (BrokenScene). Percentages run 0..100, errors are in pixels, null is unknown.
+        """
         return {
             "schema": "litestereo.evaluation",
             "schema_version": SCHEMA_VERSION,
-            "litestereo_version": __version__,
+            "litestereo_version": self.litestereo_version,
             "matcher": self.matcher,
             "options": asdict(self.options),
             "groups": [asdict(group) for group in self.groups],
