@@ -19,7 +19,7 @@ import typer
 from litestereo._version import __version__
 from litestereo.errors import LiteStereoError
 
-__all__ = ["eval_main", "export_main", "run_main"]
+__all__ = ["eval_main", "export_main", "run_main", "train_main"]
 
 
 def _command_app() -> typer.Typer:
@@ -370,3 +370,74 @@ def _scenes_watched(scenes: Any) -> Iterator[Any]:  # noqa: ANN401 - Scene, not 
 def eval_main(arguments: Sequence[str] | None = None) -> int:
     """Run `stereo-eval`; `arguments` replaces the command line's."""
     return _main(eval_app, name="stereo-eval", arguments=arguments)
+
+
+train_app = _command_app()
+
+
+@train_app.command(epilog=_example("stereo-train --textures photos -o run --steps 100000"))
+def train(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run; an interrupted one goes on.")
+    ] = Path("run"),
+    model: Annotated[str, typer.Option(help="Which network; see stereo-export --list.")] = "las1",
+    textures: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="procedural ones alone", help="Folder of photos to cover scenes with."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(show_default="random", help="Checkpoint to start from.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Length of the schedule.")] = 100_000,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs a step on each GPU.")] = 32,
+    height: Annotated[int, typer.Option(help="Height of the scenes, a multiple of 32.")] = 320,
+    width: Annotated[int, typer.Option(help="Width of the scenes, a multiple of 32.")] = 640,
+    max_disparity: Annotated[
+        float, typer.Option(min=16, max=191, help="Largest disparity in the scenes, in pixels.")
+    ] = 190.0,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak of the one-cycle.")] = 5e-4,
+    minutes: Annotated[
+        float | None,
+        typer.Option(show_default="to the end", help="Stop after so long; call again to go on."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, max=2, help="Colour samples a pixel.")] = 1,
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="Compile the network too, not only the renderer.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of weights and scenes.")] = 1,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Train a network on rendered scenes; under torchrun on several GPUs.
+
+    Prints the last line of the log as JSON; the averaged weights are in weights.safetensors.
+    """
+    from litestereo.training.options import TrainOptions
+
+    options = TrainOptions(
+        output=output,
+        model=model,
+        textures=textures,
+        weights=weights,
+        steps=steps,
+        batch=batch,
+        height=height,
+        width=width,
+        max_disparity_px=max_disparity,
+        peak_learning_rate=learning_rate,
+        minutes=minutes,
+        samples=samples,
+        compile_network=compile_network,
+        seed=seed,
+    )
+
+    from litestereo.training.supervised import train as train_supervised
+
+    print(json.dumps(train_supervised(options)))
+
+
+def train_main(arguments: Sequence[str] | None = None) -> int:
+    """Run `stereo-train`; `arguments` replaces the command line's."""
+    return _main(train_app, name="stereo-train", arguments=arguments)

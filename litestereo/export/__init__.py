@@ -1,1 +1,54 @@
-"""export"""
+"""From a checkpoint to an artefact: one ONNX file, judged before it is written.
+
+Importing this package loads neither torch nor onnx; calling `export_artifact` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from litestereo.errors import MissingDependencyError
+from litestereo.export.options import ExportOptions
+
+if TYPE_CHECKING:
+    from litestereo.export.pipeline import ExportReport
+
+__all__ = ["ExportOptions", "export_artifact"]
+
+_NEEDED = ("torch", "onnx", "onnxslim", "onnxruntime")
+
+
+def export_artifact(
+    options: ExportOptions, *, output: Path, progress: Callable[[str], None] = lambda _: None
+) -> ExportReport:
+    """Write the artefact that `options` describe to `output`, if it passes its gate.
+
+    Args:
+        options: what to export.
+        output: path of the .onnx file; an existing one is replaced.
+        progress: called with one line before each step that takes seconds, and with the figures
+            of the gate.
+
+    Returns:
+        What was written, and how it was judged.
+
+    Raises:
+        MissingDependencyError: torch, onnx, onnxslim or onnxruntime is not installed.
+        CheckpointError: the weights do not fit the model.
+        ExportError: no weights, a failed step, or a failed gate; nothing is written then.
+        InputError: the gate's pictures cannot be read, or `output` cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> options = ExportOptions(model="las1", height=384, width=1248, precision="fp16")
+        >>> report = export_artifact(options, output=Path("las1.onnx"))  # doctest: +SKIP
+    """
+    for package in _NEEDED:
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, purpose="exporting a model", extra="export")
+    from litestereo.export.pipeline import export
+
+    return export(options, output=output, progress=progress)

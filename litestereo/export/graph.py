@@ -33,7 +33,8 @@ def op_histogram(model: ModelProto) -> dict[str, int]:
 
 def opset_of(model: ModelProto) -> int:
     """Return the version of the default operator set."""
-    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    versions = {entry.domain: int(entry.version) for entry in model.opset_import}
+    return versions.get("", versions.get("ai.onnx", 0))
 
 
 def check_model(model: ModelProto, *, opset: int) -> None:
@@ -116,9 +117,10 @@ def constants_to_initializers(model: ModelProto) -> None:
 def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
     """Return the value of a Constant node, whichever attribute holds it."""
     attribute = node.attribute[0]
-    value = onnx.helper.get_attribute_value(attribute)
     if attribute.name == "value":
-        return value
+        tensor: onnx.TensorProto = attribute.t
+        return tensor
+    value = onnx.helper.get_attribute_value(attribute)
     dtype = np.float32 if "float" in attribute.name else np.int64
     return numpy_helper.from_array(np.asarray(value, dtype))
 

@@ -33,7 +33,10 @@ are FP32 by its own definition (stash_type 1) while its tensors are half."""
 
 _CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 _MOVES = frozenset(
-    "Concat Slice Split Reshape Transpose Squeeze Unsqueeze Pad Expand Gather Identity".split()
+    {
+        *("Concat", "Expand", "Gather", "Identity", "Pad", "Reshape"),
+        *("Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
+    }
 )
 
 
@@ -130,8 +133,9 @@ def _islands(graph: _Graph, widened: Collection[str]) -> dict[int, str]:
         elif graph.computes(index) and not _allows_half(graph, node):
             islands.setdefault(index, "untyped")
     for name in widened:
-        for index in (graph.producer.get(name), *graph.consumers[name]):
-            if index is not None and graph.computes(index):
+        made_by = [graph.producer[name]] if name in graph.producer else []
+        for index in (*made_by, *graph.consumers[name]):
+            if graph.computes(index):
                 islands.setdefault(index, "range")
     return islands
 

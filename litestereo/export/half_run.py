@@ -37,13 +37,18 @@ def half_outputs(
     # Numbers that leave half's range become infinite here as they do on a GPU, without a warning
     # from NumPy; the gate sees them in the result.
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        disparity, confidence = evaluator.run(None, {"left": pair.left, "right": pair.right})
-    return disparity, confidence
+        outputs: Any = evaluator.run(None, {"left": pair.left, "right": pair.right})
+    return outputs[0], outputs[1]
 
 
-def _wide(array: _Array | None) -> Tensor | None:
+def _wide(array: _Array) -> Tensor:
     """Return an array as an FP32 tensor; half numbers keep their exact value."""
-    return None if array is None else torch.from_numpy(np.array(array, np.float32))
+    return torch.from_numpy(np.array(array, np.float32))
+
+
+def _wide_or_none(array: _Array | None) -> Tensor | None:
+    """Return an operand that may be left out."""
+    return None if array is None else _wide(array)
 
 
 def _rounded(tensor: Tensor, like: _Array) -> tuple[_Array]:
@@ -64,7 +69,7 @@ class Conv(OpRun):
 
     op_domain = ""
 
-    def _run(  # noqa: D102 - the evaluator's interface
+    def _run(
         self,
         x: _Array,
         w: _Array,
@@ -78,15 +83,16 @@ class Conv(OpRun):
         strides: list[int] | None = None,
     ) -> tuple[_Array]:
         rank = x.ndim - 2
-        run = {2: F.conv2d, 3: F.conv3d}[rank]
-        result = run(
+        result = torch.convolution(
             _wide(x),
             _wide(w),
-            _wide(b),
-            stride=strides or 1,
-            padding=_symmetric(pads, rank=rank),
-            dilation=dilations or 1,
-            groups=group or 1,
+            _wide_or_none(b),
+            strides or [1] * rank,
+            _symmetric(pads, rank=rank),
+            dilations or [1] * rank,
+            False,
+            [0] * rank,
+            group or 1,
         )
         return _rounded(result, x)
 
@@ -96,7 +102,7 @@ class ConvTranspose(OpRun):
 
     op_domain = ""
 
-    def _run(  # noqa: D102
+    def _run(
         self,
         x: _Array,
         w: _Array,
@@ -111,15 +117,17 @@ class ConvTranspose(OpRun):
         pads: list[int] | None = None,
         strides: list[int] | None = None,
     ) -> tuple[_Array]:
-        result = F.conv_transpose2d(
+        rank = x.ndim - 2
+        result = torch.convolution(
             _wide(x),
             _wide(w),
-            _wide(b),
-            stride=strides or 1,
-            padding=_symmetric(pads, rank=2),
-            output_padding=output_padding or 0,
-            groups=group or 1,
-            dilation=dilations or 1,
+            _wide_or_none(b),
+            strides or [1] * rank,
+            _symmetric(pads, rank=rank),
+            dilations or [1] * rank,
+            True,
+            output_padding or [0] * rank,
+            group or 1,
         )
         return _rounded(result, x)
 
@@ -129,16 +137,16 @@ class MatMul(OpRun):
 
     op_domain = ""
 
-    def _run(self, a: _Array, b: _Array) -> tuple[_Array]:  # noqa: D102
+    def _run(self, a: _Array, b: _Array) -> tuple[_Array]:
         return _rounded(torch.matmul(_wide(a), _wide(b)), a)
 
 
 class LayerNormalization(OpRun):
-    """Layer normalisation with FP32 statistics (stash_type 1), which the evaluator keeps in half."""
+    """Layer normalisation with FP32 statistics, as stash_type 1 asks; the evaluator's are half."""
 
     op_domain = ""
 
-    def _run(  # noqa: D102
+    def _run(
         self,
         x: _Array,
         scale: _Array,
@@ -150,7 +158,7 @@ class LayerNormalization(OpRun):
     ) -> tuple[_Array]:
         shape = x.shape[-1 if axis is None else axis :]
         eps = 1e-5 if epsilon is None else epsilon
-        return _rounded(F.layer_norm(_wide(x), shape, _wide(scale), _wide(b), eps), x)
+        return _rounded(F.layer_norm(_wide(x), shape, _wide(scale), _wide_or_none(b), eps), x)
 
 
 class Erf(OpRun):
@@ -158,7 +166,7 @@ class Erf(OpRun):
 
     op_domain = ""
 
-    def _run(self, x: _Array) -> tuple[_Array]:  # noqa: D102
+    def _run(self, x: _Array) -> tuple[_Array]:
         return _rounded(torch.erf(_wide(x)), x)
 
 
@@ -167,7 +175,7 @@ class Resize(OpRun):
 
     op_domain = ""
 
-    def _run(  # noqa: D102
+    def _run(
         self,
         x: _Array,
         roi: _Array | None = None,
@@ -175,17 +183,17 @@ class Resize(OpRun):
         sizes: _Array | None = None,
         **attributes: Any,  # noqa: ANN401 - a dozen of them, most without effect here
     ) -> tuple[_Array]:
-        target = x.shape[2:] * scales[2:] if scales is not None else sizes[2:]
-        size = [round(float(side)) for side in target]
-        mode = attributes["mode"]
-        expected = {
-            "nearest": (b"asymmetric", "asymmetric"),
-            "linear": (b"half_pixel", "half_pixel", "pytorch_half_pixel"),
-        }
-        if attributes["coordinate_transformation_mode"] not in expected.get(mode, ()):
-            raise ExportError(f"Resize with {attributes} is not one that this judge can run")
-        modes = {"nearest": {"mode": "nearest"}, "linear": {"mode": "bilinear"}}
-        return _rounded(F.interpolate(_wide(x), size=size, **modes[mode]), x)
+        target = x.shape * scales if scales is not None else sizes
+        size = [round(float(side)) for side in target] if target is not None else []
+        kind = (attributes["mode"], attributes["coordinate_transformation_mode"])
+        if kind not in _RESIZES:
+            raise ExportError(f"Resize with {kind} is not one that this judge can run: {_RESIZES}")
+        return _rounded(F.interpolate(_wide(x), size=size[2:], mode=_RESIZES[kind]), x)
 
 
+_RESIZES = {
+    ("nearest", "asymmetric"): "nearest",
+    ("linear", "half_pixel"): "bilinear",
+    ("linear", "pytorch_half_pixel"): "bilinear",
+}
 _FAST = (Conv, ConvTranspose, MatMul, LayerNormalization, Erf, Resize)

@@ -98,7 +98,7 @@ def _trace_torchscript(
     torch.onnx.export(
         model,
         pictures,
-        buffer,
+        buffer,  # type: ignore[arg-type]  # its type is that of the other exporter
         dynamo=False,
         opset_version=OPSET,
         export_params=False,
@@ -139,7 +139,7 @@ def _dynamic_shapes() -> dict[str, Any]:
     """Return torch.export's description of height and width in multiples of 32."""
     height = SIZE_MULTIPLE * torch.export.Dim("height_32", min=2, max=256)
     width = SIZE_MULTIPLE * torch.export.Dim("width_32", min=2, max=256)
-    return dict.fromkeys(INPUT_NAMES, {0: height, 1: width})
+    return {name: {0: height, 1: width} for name in INPUT_NAMES}
 
 
 def _weights_to_inputs(graph: ModelProto) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from litestereo.errors import ExportError
 
-__all__ = ["OPSET", "SIZE_MULTIPLE", "Exporter", "ExportOptions", "Precision"]
+__all__ = ["OPSET", "SIZE_MULTIPLE", "ExportOptions", "Exporter", "Precision"]
 
 Exporter = Literal["torchscript", "dynamo"]
 Precision = Literal["fp32", "fp16"]

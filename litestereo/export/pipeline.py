@@ -60,22 +60,7 @@ class ExportReport:
 def export(
     options: ExportOptions, *, output: Path, progress: Progress = lambda _: None
 ) -> ExportReport:
-    """Write the artefact that `options` describe to `output`, if it passes its gate.
-
-    Args:
-        options: what to export.
-        output: path of the .onnx file; an existing one is replaced.
-        progress: called with one line before each step that takes seconds.
-
-    Raises:
-        ExportError: no weights, a failed step, or a failed gate; nothing is written then.
-        CheckpointError: the weights do not fit the model.
-
-    Example:
-        >>> from pathlib import Path
-        >>> options = ExportOptions(model="las1", height=384, width=1248)
-        >>> report = export(options, output=Path("las1.onnx"))  # doctest: +SKIP
-    """
+    """Do what `litestereo.export.export_artifact` says."""
     weights = _weights_file(options)
     progress(f"loading {options.model} from {weights}")
     model = _load(options, weights)

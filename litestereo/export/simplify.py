@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -38,7 +38,7 @@ def simplify(model: ModelProto) -> ModelProto:
     weights = list(model.graph.input)[_PICTURES:]
     packed = _pack(model, weights)
     constants_to_initializers(packed)
-    slim = onnxslim.slim(packed)
+    slim: ModelProto = onnxslim.slim(packed)
     _unpack(slim, weights)
     slim.ir_version = _IR_VERSION
     # Intermediate shapes are hints that every reader infers again; with dynamic sizes they are
@@ -50,35 +50,33 @@ def simplify(model: ModelProto) -> ModelProto:
 
 
 def _pack(model: ModelProto, weights: Sequence[ValueInfoProto]) -> ModelProto:
-    """Return a copy in which the weights are parts of one input.
+    """Return a copy in which weights that differ in their first axis only are one split input.
 
-    onnxslim searches all tensors for each input at each step: the 600 inputs of a network would
-    cost it a minute, one costs it none.
+    onnxslim searches all tensors for each input at each step: the 600 inputs of a network cost it
+    a minute, the 60 of the packed form a few seconds.
     """
     packed = ModelProto()
     packed.CopyFrom(model)
-    if not weights:
-        return packed
-    shapes = {value.name: _shape(value) for value in weights}
-    sizes = [prod(shape) for shape in shapes.values()]
     del packed.graph.input[_PICTURES:]
-    packed.graph.input.append(
-        helper.make_tensor_value_info(_PACKED, TensorProto.FLOAT, [sum(sizes)])
-    )
-    constants = {f"{_PACKED}.sizes": sizes}
-    flat = [name if len(shape) == 1 else f"{name}.flat" for name, shape in shapes.items()]
-    nodes = [helper.make_node("Split", [_PACKED, f"{_PACKED}.sizes"], flat, axis=0)]
-    for name, shape in shapes.items():
-        if len(shape) != 1:
-            constants[f"{name}.shape"] = list(shape)
-            nodes.append(helper.make_node("Reshape", [f"{name}.flat", f"{name}.shape"], [name]))
+    groups: dict[tuple[int, ...], dict[str, int]] = defaultdict(dict)
+    for value in weights:
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        groups[tuple(shape[1:])][value.name] = shape[0]
+    nodes = []
+    for index, (rest, sizes) in enumerate(groups.items()):
+        if len(sizes) == 1:  # a split into one part would be removed, and the name with it
+            (name,) = sizes
+            packed.graph.input.extend(value for value in weights if value.name == name)
+            continue
+        name = f"{_PACKED}.{index}"
+        shape = [sum(sizes.values()), *rest]
+        packed.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        lengths = np.array(list(sizes.values()), np.int64)
+        packed.graph.initializer.append(numpy_helper.from_array(lengths, f"{name}.sizes"))
+        nodes.append(helper.make_node("Split", [name, f"{name}.sizes"], list(sizes), axis=0))
     nodes.extend(packed.graph.node)
     del packed.graph.node[:]
     packed.graph.node.extend(nodes)
-    packed.graph.initializer.extend(
-        numpy_helper.from_array(np.array(value, np.int64), name)
-        for name, value in constants.items()
-    )
     return packed
 
 
@@ -88,11 +86,9 @@ def _unpack(model: ModelProto, weights: Sequence[ValueInfoProto]) -> None:
     Raises:
         ExportError: if simplification rewrote one of them.
     """
-    names = {value.name for value in weights}
-    parts = {f"{name}.flat" for name in names}
-    kept = [n for n in model.graph.node if not names.union(parts).intersection(n.output)]
+    kept = [node for node in model.graph.node if not _is_packed(node.input)]
     used = {name for node in kept for name in node.input}
-    if lost := (names - used) | (parts & used):
+    if lost := {value.name for value in weights} - used:
         raise ExportError(
             f"simplification rewrote {len(lost)} weights, such as {min(lost)}, so the artefact "
             "would not be a checkpoint; try another onnxslim version (0.1.98 works)"
@@ -105,9 +101,9 @@ def _unpack(model: ModelProto, weights: Sequence[ValueInfoProto]) -> None:
     model.graph.initializer.extend(constants)
 
 
-def _shape(value: ValueInfoProto) -> tuple[int, ...]:
-    """Return the shape of a weight; it is static."""
-    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+def _is_packed(names: Iterable[str]) -> bool:
+    """Say whether a node with these inputs splits packed weights."""
+    return any(name.startswith(_PACKED) for name in names)
 
 
 def _name_sizes(model: ModelProto) -> None:
