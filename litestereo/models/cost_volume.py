@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -96,10 +99,20 @@ def mean_over_groups(volume: Tensor, *, groups: int) -> Tensor:
     return flat.mean(dim=1).reshape(rows // groups, levels, height, width)
 
 
+class _Conv3d(nn.Conv3d):
+    """A 3-D convolution that lets its model move to channels_last, a format of 4-D tensors only."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        def as_matrix(tensor: Tensor) -> Tensor:
+            return fn(tensor.flatten(1)).view(tensor.shape) if tensor.ndim == 5 else fn(tensor)
+
+        return cast(nn.Module, super()._apply(as_matrix, recurse))  # type: ignore[no-untyped-call]
+
+
 class _Conv3dBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(channels_in, channels_out, 3, padding=1, bias=False)
+        self.conv = _Conv3d(channels_in, channels_out, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm3d(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,220 @@
+"""Reading and writing weights: every published envelope, and every way to fail."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from litestereo.errors import CheckpointError, InputError
+from litestereo.models import create, load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def source():
+    torch.manual_seed(1)
+    model = create("las1", layer_scale_init=0.5)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.uniform_(-1, 1)
+        elif name.endswith("num_batches_tracked"):
+            buffer.fill_(7)
+    return model
+
+
+@pytest.fixture
+def target():
+    torch.manual_seed(2)
+    return create("las1")
+
+
+def snapshot(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_same(model, expected):
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("envelope", [None, "model", "state_dict"])
+def test_published_envelopes_load(tmp_path, source, target, envelope, prefix, suffix):
+    state = {prefix + name: value for name, value in source.state_dict().items()}
+    content = state if envelope is None else {envelope: state, "epoch": 3, "optimizer": {"lr": 1}}
+    torch.save(content, tmp_path / f"weights{suffix}")
+    load_weights(target, tmp_path / f"weights{suffix}")
+    assert_same(target, source.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_checkpoints_are_cast_up(tmp_path, source, target, dtype):
+    state = {n: v.to(dtype) if v.is_floating_point() else v for n, v in source.state_dict().items()}
+    torch.save(state, tmp_path / "half.pth")
+    load_weights(target, str(tmp_path / "half.pth"))
+    assert all(p.dtype == torch.float32 for p in target.parameters())
+    assert_same(target, {n: v.to(source.state_dict()[n].dtype) for n, v in state.items()})
+
+
+def test_safetensors_round_trip(tmp_path, source, target):
+    save_weights(source, tmp_path / "w.safetensors")
+    load_weights(target, tmp_path / "w.safetensors")
+    assert_same(target, source.state_dict())
+    assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_half_safetensors_are_half_the_size_and_keep_vectors_exact(tmp_path, source, target):
+    save_weights(source, tmp_path / "full.safetensors")
+    save_weights(source, tmp_path / "half.safetensors", half=True)
+    sizes = [(tmp_path / f"{kind}.safetensors").stat().st_size for kind in ("full", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    load_weights(target, tmp_path / "half.safetensors")
+    expected = {n: v.half().float() if v.ndim > 1 else v for n, v in source.state_dict().items()}
+    assert_same(target, expected)
+
+
+def test_save_refuses_other_formats(tmp_path, source):
+    with pytest.raises(InputError, match=r"does not end in \.safetensors"):
+        save_weights(source, tmp_path / "w.pth")
+
+
+def write_artefact(path, state, *, half=False, as_kernels=False):
+    """A graph with the given initializers, as the exporter stores them."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    tensors = [numpy_helper.from_array(np.ones(3, np.float32), "a_constant_of_the_graph")]
+    for name, value in state.items():
+        array = value.numpy()
+        if as_kernels and value.ndim == 2:
+            array = array[:, :, None, None]
+        if half and value.ndim > 1:
+            array = array.astype(np.float16)
+        tensors.append(numpy_helper.from_array(array, name))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    node = helper.make_node("Identity", ["x"], ["y"])
+    onnx.save(helper.make_model(helper.make_graph([node], "g", [x], [y], tensors)), path)
+
+
+@pytest.mark.parametrize("as_kernels", [False, True])
+def test_artefacts_are_checkpoints(tmp_path, source, target, as_kernels):
+    state = source.state_dict()
+    inference = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
+    write_artefact(tmp_path / "a.onnx", inference, half=True, as_kernels=as_kernels)
+    load_weights(target, tmp_path / "a.onnx")
+    expected = {n: v.half().float() if v.ndim > 1 else v for n, v in inference.items()}
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, expected.get(name, torch.tensor(0))), name
+
+
+def test_artefact_without_some_weights_is_refused(tmp_path, source, target):
+    state = dict(source.state_dict())
+    del state["refine_3.block.0.weight"]
+    write_artefact(tmp_path / "a.onnx", state)
+    with pytest.raises(CheckpointError, match=r"missing: 1 keys \(refine_3\.block\.0\.weight\)"):
+        load_weights(target, tmp_path / "a.onnx")
+
+
+def without_two(state):
+    return {n: v for n, v in state.items() if not n.startswith("stem_2.0.block.1.w")}
+
+
+def renamed(state):
+    return {n.replace("refine_3", "refine_9"): v for n, v in state.items()}
+
+
+def misshapen(state):
+    return {**state, "fnet.bn1.weight": torch.ones(31)}
+
+
+def integer(state):
+    return {**state, "fnet.bn1.weight": torch.ones(32, dtype=torch.int64)}
+
+
+def poisoned(state):
+    return {**state, "fnet.bn1.weight": torch.full((32,), float("nan"))}
+
+
+def partly_prefixed(state):
+    return {("module." + n if n.startswith("fnet") else n): v for n, v in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_two, r"missing: 1 keys \(stem_2\.0\.block\.1\.weight\)"),
+        (renamed, r"missing: 1 keys \(refine_3.*unexpected: 1 keys \(refine_9"),
+        (misshapen, r"misshapen: 1 keys \(fnet\.bn1\.weight \(31,\) instead of \(32,\)\)"),
+        (integer, r"of another type: 1 keys \(fnet\.bn1\.weight torch\.int64 instead of"),
+        (poisoned, r"not finite: 1 keys \(fnet\.bn1\.weight\)"),
+        (partly_prefixed, r"missing: \d+ keys \(fnet.* and \d+ more\); unexpected: \d+ keys"),
+        (lambda state: {}, r"missing: 680 keys"),
+    ],
+)
+def test_a_misfit_names_the_keys_and_changes_nothing(tmp_path, source, target, change, message):
+    torch.save(change(source.state_dict()), tmp_path / "bad.pth")
+    before = snapshot(target)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_weights(target, tmp_path / "bad.pth")
+    assert "bad.pth" in str(caught.value)
+    assert_same(target, before)
+
+
+def test_weights_of_another_model_are_refused(tmp_path, source):
+    save_weights(source, tmp_path / "las1.safetensors")
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        load_weights(create("las2_s"), tmp_path / "las1.safetensors")
+
+
+class _Payload:
+    def __reduce__(self):
+        return (print, ("code from a checkpoint ran",))
+
+
+def test_pickled_code_is_never_run(tmp_path, target, capsys):
+    torch.save({"model": _Payload()}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match=r"evil\.pth.*unpickling"):
+        load_weights(target, tmp_path / "evil.pth")
+    assert "code from a checkpoint ran" not in capsys.readouterr().out
+
+
+def test_a_pickled_module_is_refused(tmp_path, target):
+    torch.save(nn.Conv2d(1, 1, 1), tmp_path / "module.pth")
+    with pytest.raises(CheckpointError, match=r"module\.pth.*unpickling"):
+        load_weights(target, tmp_path / "module.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".onnx"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"PK\x03\x04 broken zip"])
+def test_damaged_files_are_refused(tmp_path, target, suffix, content):
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="broken"):
+        load_weights(target, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds a list"),
+        ({"model": {"epoch": 1}}, r"1 keys \(epoch\) that are not tensors"),
+        ({"weights": {"fnet.bn1.weight": torch.ones(32)}}, r"1 keys \(weights\) that are not"),
+    ],
+)
+def test_files_without_a_state_dict_are_refused(tmp_path, target, content, message):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(target, tmp_path / "odd.pth")
+
+
+def test_plain_pickles_missing_files_and_foreign_endings_are_refused(tmp_path, target):
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": 1}, protocol=2))
+    with pytest.raises(CheckpointError, match="plain"):
+        load_weights(target, tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match="there is no file"):
+        load_weights(target, tmp_path / "absent.pth")
+    with pytest.raises(CheckpointError, match=r"'\.engine'; weights come as \.pth"):
+        load_weights(target, tmp_path / "las1.engine")
