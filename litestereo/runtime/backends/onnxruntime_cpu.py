@@ -99,8 +99,8 @@ def _session_options(options: BackendOptions) -> Any:  # noqa: ANN401 - untyped 
     session_options = onnxruntime.SessionOptions()
     session_options.graph_optimization_level = levels[options.graph_optimization]
     session_options.intra_op_num_threads = options.threads or _default_threads()
-    # Waiting threads sleep instead of spinning: a robot's cores have other work. With a load of 5 on
-    # 2 cores, LAS1 at 480x640 took 0.7-1.0 s this way and 1.6-2.5 s spinning (ONNX Runtime 1.32).
+    # Waiting threads sleep instead of spinning: a robot's cores have other work. With a load of 5
+    # on 2 cores, LAS1 at 480x640 took 0.7-1.0 s so, and 1.6-2.5 s spinning (ONNX Runtime 1.32).
     session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session_options.log_severity_level = 3  # errors only: warnings are for who makes the graph
     return session_options
