@@ -1,1 +1,1 @@
-"""Training on rendered scenes: endless exact ground truth made on the GPU, and the loop around it."""
+"""Training on rendered scenes: endless exact ground truth, and the loop around it."""

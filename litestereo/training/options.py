@@ -19,6 +19,7 @@ class TrainOptions:
         output: folder of the run: `state.pt`, `weights.safetensors`, `log.jsonl`.
         model: name of the network.
         textures: folder of photos; None trains on procedural textures alone.
+        texture_size: side in texels that photos are brought to, a power of two.
         weights: checkpoint to start from; None starts from random weights.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
@@ -41,6 +42,7 @@ class TrainOptions:
     output: Path
     model: str = "las1"
     textures: Path | None = None
+    texture_size: int = 512
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32

@@ -132,7 +132,7 @@ class _Run:
         """Scenes that depend on seed, rank and step alone, so that a resumed run sees new ones."""
         options = self.options
         return SceneStream(
-            load_atlas(options.textures, device=self.device),
+            load_atlas(options.textures, device=self.device, size=options.texture_size),
             batch=options.batch,
             size=(options.height, options.width),
             seed=options.seed * 1_000_003 + self.step * 1009 + self.rank,
@@ -184,7 +184,7 @@ class _Run:
             )
 
     def _time_is_up(self) -> bool:
-        """Whether the sitting is over; the ranks agree every tenth step, on the first one's clock."""
+        """Tell whether the sitting is over; ranks agree each tenth step, by the first's clock."""
         if self.options.minutes is None:
             return False
         up = time.monotonic() - self.started > 60 * self.options.minutes
@@ -202,7 +202,7 @@ class _Run:
         self.last = {
             "step": self.step,
             "pairs": self.step * self.options.batch * self.world,
-            "loss": round(float(loss), 4),
+            "loss": round(float(loss.detach()), 4),
             **{name: round(float(value), 3) for name, value in metrics.items()},
             "learning_rate": self.options.learning_rate(self.step),
             "pairs_per_s": round(pairs_per_s, 1),

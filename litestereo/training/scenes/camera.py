@@ -80,7 +80,7 @@ def _vignette(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def _blur(draw: Draw, pair: Tensor) -> Tensor:
-    """Gaussian lens blur: a little always, for the pixel's own aperture; sometimes more in one eye."""
+    """Gaussian blur: a little always, for the pixel's own aperture; at times more in one eye."""
     batch = pair.shape[0]
     sigma = draw.uniform(batch, 1, low=0.25, high=0.65)
     soft = draw.chance(batch, 1, p=0.15)
@@ -114,7 +114,7 @@ def _grey(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def _jpeg(draw: Draw, pair: Tensor) -> Tensor:
-    """Quantise 8x8 cosine blocks as JPEG does, without chroma subsampling, in a quarter of the rigs."""
+    """Quantise 8x8 cosine blocks as JPEG does in a quarter of the rigs; full-size chroma."""
     batch, height, width = pair.shape[0], *pair.shape[-2:]
     chosen = draw.chance(batch, p=0.25)
     quality = draw.uniform(batch, low=40.0, high=95.0)

@@ -1,8 +1,8 @@
 """Where things stand: a batch of random scenes as tables of primitives.
 
-Lengths are in baselines, so the right eye is at (1, 0, 0) and disparity = focal_px / depth. Axes are
-the camera's: x right, y down, z forward. Four kinds of scene are mixed: free clutter in front of a
-wall, the inside of a room, a street with ground and sky, and frontal cards and reliefs as on a table.
+Lengths are in baselines, so the right eye is at (1, 0, 0) and disparity = focal_px / depth. Axes
+are the camera's: x right, y down, z forward. Four kinds of scene are mixed: free clutter before a
+wall, the inside of a room, a street with ground and sky, frontal cards and reliefs as on a table.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Frame:
 def sample_scenes(
     draw: Draw, atlas: Atlas, *, batch: int, size: tuple[int, int], max_disparity_px: float
 ) -> Scene:
-    """Draw `batch` scenes for pictures of `size` (height, width) with disparities up to the bound."""
+    """Draw `batch` scenes for pictures of `size` (height, width), disparities up to the bound."""
     frame = _sample_frame(draw, batch, size, max_disparity_px)
     disparity = _object_disparities(draw, frame)
     depth = frame.column(frame.focal) / disparity
@@ -165,7 +165,7 @@ def _free_centres(draw: Draw, frame: _Frame, depth: Tensor) -> Tensor:
 
 
 def _object_extents(draw: Draw, frame: _Frame, depth: Tensor) -> Tensor:
-    """Half sizes: from specks to half the picture; half of the cylinders are thin poles or wires."""
+    """Half sizes, from specks to half the picture; many cylinders are thin poles or wires."""
     batch = frame.mode.shape[0]
     largest = 0.3 * frame.width
     size_px = draw.log_uniform(batch, _COUNT, low=5.0, high=largest)
@@ -245,7 +245,7 @@ def _place_planes(
 def _place_room(
     draw: Draw, frame: _Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
 ) -> None:
-    """Enclose both eyes in a box that is a little turned; elsewhere the room is put out of sight."""
+    """Enclose both eyes in a slightly turned box; in other scenes put the room out of sight."""
     batch = frame.mode.shape[0]
     far = frame.focal / frame.farthest_px.clamp(min=1.0)
     half_width = (far * frame.width / frame.focal * draw.uniform(batch, low=0.25, high=0.8)).clamp(
@@ -254,8 +254,10 @@ def _place_room(
     floor = frame.height / frame.nearest_px * draw.uniform(batch, low=0.7, high=1.6)
     half_height = torch.maximum(floor, torch.full_like(floor, 2.5))
     reach = torch.stack([half_width, half_height, far], -1)
-    shift = draw.uniform(batch, 3, low=-0.35, high=0.35) * reach * torch.tensor(
-        [1.0, 0.6, 0.2], device=draw.device
+    shift = (
+        draw.uniform(batch, 3, low=-0.35, high=0.35)
+        * reach
+        * torch.tensor([1.0, 0.6, 0.2], device=draw.device)
     )
     turn = draw.normal(batch, 3) * torch.tensor([0.25, 0.12, 0.03], device=draw.device)
     inside = frame.is_mode(_INDOOR)
@@ -280,8 +282,10 @@ def _place_street(
         pole = CYLINDERS.start <= index < CYLINDERS.stop
         low, high = (1.5, 9.0) if building else (0.8, 2.5) if pole else (0.15, 0.9)
         tall = drop * draw.log_uniform(batch, low=low, high=high)
-        across = drop * draw.log_uniform(batch, low=0.02, high=0.09) if pole else (
-            tall * draw.log_uniform(batch, low=0.5, high=2.5)
+        across = (
+            drop * draw.log_uniform(batch, low=0.02, high=0.09)
+            if pole
+            else (tall * draw.log_uniform(batch, low=0.5, high=2.5))
         )
         along = across if pole else tall * draw.log_uniform(batch, low=0.5, high=4.0)
         z = drop * draw.log_uniform(batch, low=3.0, high=45.0)
@@ -322,7 +326,7 @@ def _outlines(draw: Draw, atlas: Atlas, batch: int) -> Tensor:
 
 
 def _waves(draw: Draw, frame: _Frame, angles: Tensor) -> Tensor:
-    """Relief whose slope times the tangent of the tilt stays below one, so that it can be solved."""
+    """Relief whose slope times the tilt's tangent stays below one, so that it can be solved."""
     batch = frame.mode.shape[0]
     wave_number = draw.normal(batch, _COUNT, 2, 2, std=3.0).clamp(-8, 8)
     slope = draw.uniform(batch, _COUNT, 2, low=0.0, high=0.22)

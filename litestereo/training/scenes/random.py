@@ -43,7 +43,5 @@ class Draw:
         """Draw indices of `weights` with the probabilities that they state."""
         probabilities = torch.tensor(weights, device=self.device)
         count = math.prod(shape)
-        picked = torch.multinomial(
-            probabilities, count, replacement=True, generator=self.generator
-        )
+        picked = torch.multinomial(probabilities, count, replacement=True, generator=self.generator)
         return picked.reshape(shape)

@@ -188,7 +188,7 @@ def _ellipsoid_depth(origin: _Vector, towards: _Vector, near: Tensor) -> Tensor:
 
 
 def _nearest(scene: Scene, atlas: Atlas, rays: tuple[Tensor, ...], near: Tensor) -> Tensor:
-    """Return the number of the primitive that each ray meets first: (B, 2, H, W) int64; -1: none."""
+    """Return which primitive each ray meets first: (B, 2, H, W) int64; -1 for none."""
     near = near.view(-1, 1, 1, 1, 1)
 
     def table(values: Tensor, part: slice) -> Tensor:
@@ -349,9 +349,8 @@ def _world_normal(
 ) -> tuple[_Vector, Tensor]:
     """Return the unit normal towards the eye and the cosine between it and the ray."""
     axes = _pick(scene.axes, index)
-    x, y, z = (
-        sum(axes[..., i, j] * n for i, n in enumerate(hit.normal)) for j in range(3)
-    )
+    nx, ny, nz = hit.normal
+    x, y, z = (axes[..., 0, j] * nx + axes[..., 1, j] * ny + axes[..., 2, j] * nz for j in range(3))
     length = (x * x + y * y + z * z).sqrt().clamp(min=1e-12)
     along = (x * ray_x + y * ray_y + z) / length
     sign = torch.where(along > 0, -1.0, 1.0) / length
@@ -363,9 +362,7 @@ def _per_scene(values: Tensor, column: int) -> Tensor:
     return values[:, column].view(-1, 1, 1, 1)
 
 
-def _lighting(
-    scene: Scene, normal: _Vector, depth: Tensor, ray_x: Tensor, ray_y: Tensor
-) -> Tensor:
+def _lighting(scene: Scene, normal: _Vector, depth: Tensor, ray_x: Tensor, ray_y: Tensor) -> Tensor:
     """Ambient and diffuse light times a pattern of soft shadows fixed in the world."""
     light = [_per_scene(scene.light, i) for i in range(4)]
     diffuse = (normal[0] * light[0] + normal[1] * light[1] + normal[2] * light[2]).clamp(min=0)
@@ -374,8 +371,8 @@ def _lighting(
     world = (eye + ray_x * depth, ray_y * depth, depth)
     pattern = torch.zeros_like(depth)
     for i in range(3):
-        wave = sum(_per_scene(scene.shadow, 3 * i + j) * world[j] for j in range(3))
-        pattern = pattern + torch.sin(wave)
+        kx, ky, kz = (_per_scene(scene.shadow, 3 * i + j) for j in range(3))
+        pattern = pattern + torch.sin(kx * world[0] + ky * world[1] + kz * world[2])
     dark = ((pattern - 0.4) * 4).clamp(0, 1)
     return shade * (1 - _per_scene(scene.shadow, 9) * dark)
 
@@ -390,13 +387,11 @@ def _reflected(normal: _Vector, ray_x: Tensor, ray_y: Tensor) -> _Vector:
 def _highlight(scene: Scene, normal: _Vector, ray_x: Tensor, ray_y: Tensor) -> Tensor:
     """Phong highlight: the mirror direction against the light, seen by each eye on its own."""
     mirror = _reflected(normal, ray_x, ray_y)
-    towards = sum(mirror[i] * _per_scene(scene.light, i) for i in range(3))
-    return torch.as_tensor(towards).clamp(min=0) ** 24
+    lx, ly, lz = (_per_scene(scene.light, i) for i in range(3))
+    return (mirror[0] * lx + mirror[1] * ly + mirror[2] * lz).clamp(min=0) ** 24
 
 
-def _mirrored(
-    normal: _Vector, ray_x: Tensor, ray_y: Tensor, size: int
-) -> tuple[Tensor, Tensor]:
+def _mirrored(normal: _Vector, ray_x: Tensor, ray_y: Tensor, size: int) -> tuple[Tensor, Tensor]:
     mirror = _reflected(normal, ray_x, ray_y)
     spread = size / (1.2 + mirror[2].abs())
     return mirror[0] * spread, mirror[1] * spread

@@ -10,15 +10,19 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from litestereo.errors import TrainingError
 
 __all__ = ["Atlas", "load_atlas"]
+
+_Array = NDArray[Any]
 
 OUTLINE_SIZE = 256
 _PROCEDURAL = 160
@@ -119,7 +123,7 @@ def load_atlas(
     )
 
 
-def _photos(folder: Path, *, size: int, limit: int | None) -> list[np.ndarray]:
+def _photos(folder: Path, *, size: int, limit: int | None) -> list[_Array]:
     kinds = {".jpg", ".jpeg", ".png"}
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds)[:limit]
     with ThreadPoolExecutor() as pool:
@@ -132,7 +136,7 @@ def _photos(folder: Path, *, size: int, limit: int | None) -> list[np.ndarray]:
     return pictures
 
 
-def _square_photo(path: Path, size: int) -> np.ndarray | None:
+def _square_photo(path: Path, size: int) -> _Array | None:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         return None
@@ -142,7 +146,7 @@ def _square_photo(path: Path, size: int) -> np.ndarray | None:
     return cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=cv2.INTER_AREA)
 
 
-def _packed_pyramid(picture: np.ndarray) -> Tensor:
+def _packed_pyramid(picture: _Array) -> Tensor:
     """Pack (S, S, 3) uint8 RGB and its halvings down to 4x4 into one int32 vector."""
     levels = []
     while True:
@@ -154,7 +158,7 @@ def _packed_pyramid(picture: np.ndarray) -> Tensor:
         picture = cv2.resize(picture, (half, half), interpolation=cv2.INTER_AREA)
 
 
-def _procedural(rng: np.random.Generator, kind: int, size: int) -> np.ndarray:
+def _procedural(rng: np.random.Generator, kind: int, size: int) -> _Array:
     """Make one texture: noise of several grains, stripes, checks, dots, bricks or scribbles."""
     makers = (_noise, _fine_noise, _stripes, _checks, _dots, _bricks, _scribbles, _noise)
     grey = makers[kind % len(makers)](rng, size)
@@ -162,14 +166,15 @@ def _procedural(rng: np.random.Generator, kind: int, size: int) -> np.ndarray:
     dark, light = rng.uniform(0, 255, (2, 1)) + rng.normal(0, 32, (2, 3))
     colour = dark + (light - dark) * grey[..., None]
     grain = rng.normal(0, rng.choice([0.0, 4.0, 12.0]), colour.shape)
-    return np.clip(colour + grain, 0, 255).astype(np.uint8)
+    picture: _Array = np.clip(colour + grain, 0, 255).astype(np.uint8)
+    return picture
 
 
-def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
+def _noise(rng: np.random.Generator, size: int) -> _Array:
     total = np.zeros((size, size), np.float32)
     slope = rng.uniform(0.5, 1.1)
     for octave in range(2, int(math.log2(size)) + 1):
-        cells = rng.random((2**octave, 2**octave), np.float32)
+        cells: _Array = rng.random((2**octave, 2**octave), np.float32)
         cells = cv2.copyMakeBorder(cells, 2, 2, 2, 2, cv2.BORDER_WRAP)
         margin = 2 * size >> octave
         grown = cv2.resize(cells, (size + 2 * margin,) * 2, interpolation=cv2.INTER_CUBIC)
@@ -177,12 +182,12 @@ def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
     return _unit(total)
 
 
-def _fine_noise(rng: np.random.Generator, size: int) -> np.ndarray:
+def _fine_noise(rng: np.random.Generator, size: int) -> _Array:
     cell = int(rng.choice([1, 2, 4]))
     return np.kron(rng.random((size // cell, size // cell)), np.ones((cell, cell)))
 
 
-def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
+def _stripes(rng: np.random.Generator, size: int) -> _Array:
     x = np.arange(size) / size
     wave = np.sin(2 * np.pi * x * rng.integers(2, 48) + 0.8 * np.sin(2 * np.pi * x))
     profile = wave if rng.random() < 0.5 else np.sign(wave)
@@ -190,13 +195,14 @@ def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
     return _unit(grey if rng.random() < 0.5 else grey.T)
 
 
-def _checks(rng: np.random.Generator, size: int) -> np.ndarray:
+def _checks(rng: np.random.Generator, size: int) -> _Array:
     rows, columns = (int(n) for n in 2 ** rng.integers(1, 6, 2))
     y, x = np.mgrid[:size, :size]
-    return ((x * columns // size + y * rows // size) % 2).astype(np.float32)
+    odd: _Array = (x * columns // size + y * rows // size) % 2
+    return odd.astype(np.float32)
 
 
-def _dots(rng: np.random.Generator, size: int) -> np.ndarray:
+def _dots(rng: np.random.Generator, size: int) -> _Array:
     grey = np.full((size, size), rng.random(), np.float32)
     for _ in range(int(rng.integers(40, 700))):
         centre = tuple(int(v) for v in rng.integers(0, size, 2))
@@ -204,7 +210,7 @@ def _dots(rng: np.random.Generator, size: int) -> np.ndarray:
     return grey
 
 
-def _bricks(rng: np.random.Generator, size: int) -> np.ndarray:
+def _bricks(rng: np.random.Generator, size: int) -> _Array:
     grey = np.full((size, size), 0.9, np.float32)
     rows, columns, joint = int(rng.integers(4, 20)), int(rng.integers(2, 10)), rng.integers(1, 4)
     height, width = size // rows, size // columns
@@ -216,24 +222,24 @@ def _bricks(rng: np.random.Generator, size: int) -> np.ndarray:
     return grey
 
 
-def _scribbles(rng: np.random.Generator, size: int) -> np.ndarray:
+def _scribbles(rng: np.random.Generator, size: int) -> _Array:
     """Print-like rows of short strokes on a plain ground."""
     grey = np.full((size, size), 1.0, np.float32)
     pitch = int(rng.integers(10, 36))
     for y in range(pitch, size, pitch):
         for x in range(6, size - 6, max(4, pitch // 2)):
             if rng.random() < 0.8:
-                points = rng.integers(-pitch // 3, pitch // 3 + 1, (4, 2)) + (x, y)
+                points = rng.integers(-pitch // 3, pitch // 3 + 1, (4, 2)) + np.array([x, y])
                 cv2.polylines(grey, [points.astype(np.int32)], False, float(rng.random() * 0.4), 1)
     return grey
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(values: _Array) -> _Array:
     low, high = float(values.min()), float(values.max())
     return (values - low) / max(high - low, 1e-6)
 
 
-def _outline(rng: np.random.Generator, kind: int) -> np.ndarray:
+def _outline(rng: np.random.Generator, kind: int) -> _Array:
     """Make the outline of a planar cut-out: (OUTLINE_SIZE, OUTLINE_SIZE) bool."""
     if kind % 4 == 0:
         return np.ones((OUTLINE_SIZE, OUTLINE_SIZE), bool)
@@ -241,12 +247,12 @@ def _outline(rng: np.random.Generator, kind: int) -> np.ndarray:
     return makers[kind % len(makers)](rng)
 
 
-def _polar() -> tuple[np.ndarray, np.ndarray]:
+def _polar() -> tuple[_Array, _Array]:
     y, x = np.mgrid[-1 : 1 : OUTLINE_SIZE * 1j, -1 : 1 : OUTLINE_SIZE * 1j]
     return np.hypot(x, y), np.arctan2(y, x)
 
 
-def _blob(rng: np.random.Generator) -> np.ndarray:
+def _blob(rng: np.random.Generator) -> _Array:
     radius, angle = _polar()
     edge = np.full_like(angle, 0.7)
     for k in range(1, 9):
@@ -254,7 +260,7 @@ def _blob(rng: np.random.Generator) -> np.ndarray:
     return radius < edge
 
 
-def _polygon(rng: np.random.Generator) -> np.ndarray:
+def _polygon(rng: np.random.Generator) -> _Array:
     canvas = np.zeros((OUTLINE_SIZE, OUTLINE_SIZE), np.uint8)
     angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 12))))
     radii = rng.uniform(0.35, 1.0, angles.size) * OUTLINE_SIZE / 2
@@ -263,7 +269,7 @@ def _polygon(rng: np.random.Generator) -> np.ndarray:
     return canvas > 0
 
 
-def _leaves(rng: np.random.Generator) -> np.ndarray:
+def _leaves(rng: np.random.Generator) -> _Array:
     canvas = np.zeros((OUTLINE_SIZE, OUTLINE_SIZE), np.uint8)
     for _ in range(int(rng.integers(40, 260))):
         centre = np.clip(rng.normal(0.5, 0.2, 2), 0.02, 0.98) * OUTLINE_SIZE
@@ -281,23 +287,23 @@ def _leaves(rng: np.random.Generator) -> np.ndarray:
     return canvas > 0
 
 
-def _grid(rng: np.random.Generator) -> np.ndarray:
+def _grid(rng: np.random.Generator) -> _Array:
     """Fences and nets: bars with a pitch, both ways or one."""
     y, x = np.mgrid[:OUTLINE_SIZE, :OUTLINE_SIZE]
     pitch_x, pitch_y = rng.integers(12, 52, 2)
     bar = rng.uniform(0.12, 0.4)
-    upright = (x % pitch_x) < bar * pitch_x
-    across = (y % pitch_y) < bar * pitch_y
+    upright: _Array = (x % pitch_x) < bar * pitch_x
+    across: _Array = (y % pitch_y) < bar * pitch_y
     return upright if rng.random() < 0.4 else upright | across
 
 
-def _ring(rng: np.random.Generator) -> np.ndarray:
+def _ring(rng: np.random.Generator) -> _Array:
     radius, _ = _polar()
     inner = rng.uniform(0.3, 0.8)
     return (radius < 0.97) & (radius > inner)
 
 
-def _branches(rng: np.random.Generator) -> np.ndarray:
+def _branches(rng: np.random.Generator) -> _Array:
     canvas = np.zeros((OUTLINE_SIZE, OUTLINE_SIZE), np.uint8)
     for _ in range(int(rng.integers(3, 16))):
         steps = np.cumsum(rng.normal(0, 26, (6, 2)), 0) + rng.uniform(60, OUTLINE_SIZE - 60, 2)

@@ -1,0 +1,158 @@
+"""The training loop: it learns, stops and goes on, and refuses what it cannot use."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from litestereo.cli import train_main
+from litestereo.errors import TrainingError
+from litestereo.models import create, load_weights
+from litestereo.training.loss import supervised_loss, training_metrics
+from litestereo.training.options import TrainOptions
+from litestereo.training.scenes.stream import SceneStream
+from litestereo.training.scenes.textures import load_atlas
+from litestereo.training.state import Average
+from litestereo.training.supervised import train
+
+TINY = {
+    "batch": 1,
+    "height": 64,
+    "width": 64,
+    "compile_renderer": False,
+    "log_every": 1,
+    "texture_size": 64,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_learns_one_batch():
+    """Twelve steps on one batch cut the error to less than a third of the start's."""
+    atlas = load_atlas(None, device="cpu", size=64)
+    batch = SceneStream(atlas, batch=2, size=(64, 128), seed=3, max_disparity_px=40.0).next()
+    torch.manual_seed(0)
+    network = create("las1", layer_scale_init=0.1).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        stages = network.stages(batch.left, batch.right)
+        valid = batch.disparity_px < 192
+        loss = supervised_loss(
+            stages.predictions, 4 * stages.disparity_quarter, batch.disparity_px, valid
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 3
+
+
+def test_stops_goes_on_and_ends(tmp_path):
+    first = train(TrainOptions(output=tmp_path, steps=2, **TINY))
+    assert first["step"] == 2
+    on = train(TrainOptions(output=tmp_path, steps=4, **TINY))
+    assert on["step"] == 4
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    model = create("las1")
+    load_weights(model, tmp_path / "weights.safetensors")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_killed_run_goes_on_from_its_state(tmp_path):
+    code = (
+        "from pathlib import Path; from litestereo.training.options import TrainOptions;"
+        "from litestereo.training.supervised import train;"
+        f"train(TrainOptions(output=Path({str(tmp_path)!r}), steps=10_000, "
+        f"checkpoint_seconds=0.01, **{TINY!r}))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    log = tmp_path / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (
+        log.exists() and len(log.read_text().splitlines()) >= 3
+    ):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(log.read_text().splitlines())
+    assert done >= 3, "the run did not start"
+    result = train(TrainOptions(output=tmp_path, steps=done + 1, **TINY))
+    assert result["step"] == done + 1
+
+
+def test_a_foreign_state_is_refused(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(TrainingError, match=r"state\.pt is not a training state"):
+        train(TrainOptions(output=tmp_path, steps=1, **TINY))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"height": 60}, "60x64"), ({"steps": 0}, "steps 0"), ({"minutes": 0.0}, "minutes 0.0")],
+)
+def test_options_are_checked(tmp_path, change, message):
+    with pytest.raises(TrainingError, match=message):
+        TrainOptions(output=tmp_path, **{**TINY, **change})
+
+
+def test_learning_rate_rises_then_falls(tmp_path):
+    options = TrainOptions(output=tmp_path, steps=1000, warm_up=0.1, peak_learning_rate=1.0)
+    rates = [options.learning_rate(step) for step in range(1001)]
+    assert max(rates) == rates[100] == 1.0
+    assert rates[0] == pytest.approx(0.04)
+    assert rates[1000] == pytest.approx(0.01)
+    assert sorted(rates[:101]) == rates[:101]
+    assert sorted(rates[100:], reverse=True) == rates[100:]
+
+
+def test_loss_counts_valid_pixels_alone():
+    truth = torch.tensor([[[[1.0, 500.0], [3.0, 4.0]]]]).repeat_interleave(2, 2)
+    truth = truth.repeat_interleave(2, 3)
+    valid = truth < 192
+    perfect = supervised_loss((truth,), torch.full((1, 1, 1, 1), 2.0), truth, valid)
+    worse = supervised_loss((truth + 2,), torch.full((1, 1, 1, 1), 2.0), truth, valid)
+    assert worse - perfect == pytest.approx(1.5)  # smooth-L1 of 2 px
+    metrics = training_metrics(truth + 3.5, truth, valid)
+    assert metrics["epe_px"] == pytest.approx(3.5)
+    assert metrics["d1"] == pytest.approx(100)
+
+
+def test_average_follows_and_keeps_counters():
+    model = torch.nn.BatchNorm1d(2)
+    average = Average(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+        model.num_batches_tracked.fill_(7)
+    average.update(model, step=1_000_000)
+    assert torch.equal(average.values["weight"], torch.full((2,), 2.0))
+    assert average.values["num_batches_tracked"] == 7
+
+
+def test_command_refuses_a_bad_size(capsys, tmp_path):
+    assert train_main(["-o", str(tmp_path), "--height", "100"]) == 1
+    assert "100x640" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_two_steps_on_a_gpu(tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here")
+    options = TrainOptions(output=tmp_path, steps=2, batch=2, height=64, width=128)
+    assert train(options)["step"] == 2
