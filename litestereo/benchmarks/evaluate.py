@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,8 @@ def score_scene(
     match = matcher(left, right, largest_px=truth.largest_px if truth else None)
     if match.disparity_px.shape != left.shape[:2]:
         raise InputError(
-            f"disparity is {match.disparity_px.shape} but the left picture is {left.shape[:2]}"
+            f"disparity is {_size(match.disparity_px)} but the left picture is {_size(left)}; "
+            "a matcher answers for every pixel of the left picture"
         )
     height, width = left.shape[:2]
     if truth is None:
@@ -130,3 +131,7 @@ def _curves(match: Match, truth_px: npt.NDArray[np.float32]) -> Sparsification |
         return None
     error = np.abs(match.disparity_px - truth_px)
     return sparsification(error, match.confidence)
+
+
+def _size(image: npt.NDArray[Any]) -> str:
+    return "x".join(map(str, image.shape[:2]))

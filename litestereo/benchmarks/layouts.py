@@ -136,22 +136,26 @@ def _kitti(
 def _driving_stereo(folder: Folder) -> Iterator[Scene]:
     """DrivingStereo: `left-image-*`, `right-image-*`, `disparity-map-*` (also `test-...`) folders.
 
-    Uint16 pictures: the disparity times 256 at half size, times 128 at full size. The archives
-    unpack into further folders (sequences, or the same name again), alike in all three.
+    Uint16 pictures: the disparity times 256 at half size, times 128 at full size, which are two
+    sets. The archives unpack into further folders (sequences, or the same name again), alike in
+    all three.
     """
     for name in sorted(folder.folders):
         left = name.replace("disparity-map", "left-image")
         if left == name or left not in folder.folders:
             continue
+        split = name.split("disparity-map")[0].rstrip("-") or folder.path.name
         for truth in sorted((folder.path / name).rglob("*.png")):
             inner = truth.relative_to(folder.path)
-            left_view = _driving_view(folder.path, inner, "left")
-            right_view = _driving_view(folder.path, inner, "right")
-            scale = 128.0 if "full-size" in str(inner) else 256.0
-            prefix = inner.parent.relative_to(name).as_posix().replace("disparity-map", "")
-            scene = f"{folder.path.name}/{prefix}/{truth.stem}".replace("/./", "/")
-            file = DisparityFile(truth, scale)
-            yield Scene(scene, "drivingstereo", left_view, right_view, file)
+            steps = [step for step in inner.parts[1:-1] if "disparity-map" not in step]
+            full_size = any("full-size" in step for step in inner.parts)
+            yield Scene(
+                "/".join((split, *steps, truth.stem)),
+                "drivingstereo-full" if full_size else "drivingstereo",
+                _driving_view(folder.path, inner, "left"),
+                _driving_view(folder.path, inner, "right"),
+                DisparityFile(truth, 128.0 if full_size else 256.0),
+            )
 
 
 def _driving_view(root: Path, truth: Path, side: str) -> Path:

@@ -302,5 +302,5 @@ def _tensor(image: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 def _array(output: torch.Tensor) -> npt.NDArray[np.float32]:
     """Return (1, 1, H, W) as (H, W) float32 on the host."""
-    array: npt.NDArray[np.float32] = output[0, 0].float().cpu().numpy()
+    array: npt.NDArray[np.float32] = output[0, 0].detach().float().cpu().numpy()
     return array
