@@ -55,6 +55,8 @@ def evaluation_table(report: EvaluationReport, *, width: int | None = None) -> s
     if with_ause:
         headings += ["AUSE", "random"]
     rows = list(_rows(report, with_ause=with_ause))
+    if rows and not rows[-1]:
+        rows.pop()  # no family follows the last set
     return format_table(headings, rows, width=width)
 
 

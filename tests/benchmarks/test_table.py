@@ -51,6 +51,11 @@ def test_narrow_terminals_lose_columns_from_the_right(report, width):
     )
 
 
+def test_no_line_ends_the_table(constant, data):
+    table = evaluation_table(evaluate(constant(), find_scenes(data / "meta")))
+    assert table.splitlines()[-1].startswith("home mean of 1")
+
+
 def test_label_says_when_fewer_scenes_have_a_mask(report, data, constant):
     (data / "kitti2012/training/disp_noc").rename(data / "kitti2012/training/away")
     table = evaluation_table(evaluate(constant(), find_scenes(data)))
