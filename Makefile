@@ -31,7 +31,7 @@ build: $(TEST_VENV)/.ready
 
 $(DEMO_VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(DEMO_VENV)
-	$(DEMO_VENV)/bin/python -m pip install $(PIP_QUIET) '.[cpu]'
+	$(DEMO_VENV)/bin/python -m pip install $(PIP_QUIET) '.[cpu,opencv]'
 	touch $@
 
 $(TEST_VENV)/.ready: pyproject.toml

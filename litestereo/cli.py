@@ -352,7 +352,8 @@ def evaluate(
     )
     _say(*(f"{scene.name}: {scene.problem}" for scene in report.broken))
     if report.broken:
-        _say(f"{len(report.broken)} scenes could not be scored")
+        count = len(report.broken)
+        _say(f"{count} scene{'s' if count > 1 else ''} could not be scored")
         raise typer.Exit(1)
 
 
@@ -407,6 +408,9 @@ def train(
         bool, typer.Option("--compile", help="Compile the network too, not only the renderer.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and scenes.")] = 1,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Time the parts of a step instead of training.")
+    ] = False,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
@@ -433,9 +437,10 @@ def train(
         seed=seed,
     )
 
+    from litestereo.training.profile import profile_training
     from litestereo.training.supervised import train as train_supervised
 
-    print(json.dumps(train_supervised(options)))
+    print(json.dumps(profile_training(options) if profile else train_supervised(options)))
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from litestereo.training.scenes.stream import Batch, SceneStream
 from litestereo.training.scenes.textures import load_atlas
 from litestereo.training.state import Average, load_state, save_state
 
-__all__ = ["train"]
+__all__ = ["TrainingRun", "train"]
 
 # Layer scale starts at 1e-6 in the paper's long schedules; shorter ones need the blocks at once.
 _LAYER_SCALE = 0.1
@@ -72,19 +72,22 @@ def train(options: TrainOptions) -> dict[str, Any]:
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-    run = _Run(options, rank=rank, world=world, device=device)
     try:
-        return run.go()
+        return TrainingRun(options, rank=rank, world=world, device=device).go()
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
+def _default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _join_group() -> tuple[int, int, torch.device]:
     """Join torchrun's group when there is one; return rank, world size and this rank's device."""
-    cuda = torch.cuda.is_available()
     if "RANK" not in os.environ:
-        return 0, 1, torch.device("cuda" if cuda else "cpu")
+        return 0, 1, _default_device()
+    cuda = torch.cuda.is_available()
     local = int(os.environ["LOCAL_RANK"])
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
@@ -95,12 +98,19 @@ def _join_group() -> tuple[int, int, torch.device]:
     return dist.get_rank(), dist.get_world_size(), device
 
 
-class _Run:
+class TrainingRun:
     """The state of one process of a run."""
 
     def __init__(
-        self, options: TrainOptions, *, rank: int, world: int, device: torch.device
+        self,
+        options: TrainOptions,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | None = None,
     ) -> None:
+        """Build network, optimiser and scenes, or restore them from the output folder."""
+        device = device or _default_device()
         self.options, self.rank, self.world, self.device = options, rank, world, device
         self.network = create(options.model, layer_scale_init=_LAYER_SCALE)
         if options.weights is not None:
@@ -145,7 +155,7 @@ class _Run:
         """Make steps until the end of the schedule or of the sitting."""
         timer, begun = time.monotonic(), self.step
         while self.step < self.options.steps and not self._time_is_up():
-            loss, metrics = self._advance(self.stream.next())
+            loss, metrics = self.advance(self.stream.next())
             if self.step % self.options.log_every == 0 or self.step == self.options.steps:
                 rate = (self.step - begun) / (time.monotonic() - timer)
                 self._log(loss, metrics, pairs_per_s=rate * self.options.batch * self.world)
@@ -155,7 +165,8 @@ class _Run:
         self._save()
         return self.last
 
-    def _advance(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def advance(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Make one optimiser step on `batch`; return its loss and metrics."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate(self.step)
         layout = torch.channels_last

@@ -15,6 +15,7 @@ from litestereo.errors import TrainingError
 from litestereo.models import create, load_weights
 from litestereo.training.loss import supervised_loss, training_metrics
 from litestereo.training.options import TrainOptions
+from litestereo.training.profile import profile_training
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 from litestereo.training.state import Average
@@ -148,6 +149,14 @@ def test_average_follows_and_keeps_counters():
 def test_command_refuses_a_bad_size(capsys, tmp_path):
     assert train_main(["-o", str(tmp_path), "--height", "100"]) == 1
     assert "100x640" in capsys.readouterr().err
+
+
+def test_profile_times_every_part(tmp_path):
+    options = TrainOptions(output=tmp_path / "none", **TINY)
+    result = profile_training(options, repeats=1)
+    assert result["scenes_ms"] >= result["render_ms"] * 0.5
+    assert result["training_pairs_per_s"] < result["scene_pairs_per_s"]
+    assert not options.output.exists()
 
 
 @pytest.mark.gpu

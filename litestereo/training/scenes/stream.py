@@ -76,18 +76,11 @@ class SceneStream:
     @torch.no_grad()
     def next(self) -> Batch:
         """Render the next batch."""
-        scene = self._sample()
-        seen = self._render(
-            scene,
-            self._atlas,
-            size=self.size,
-            max_disparity_px=self.max_disparity_px,
-            samples=self.samples,
-        )
-        left, right = expose(self._draw, seen.left, seen.right)
-        return Batch(left, right, seen.disparity_px, seen.visible)
+        return self.expose(self.see(self.sample()))
 
-    def _sample(self) -> Scene:
+    @torch.no_grad()
+    def sample(self) -> Scene:
+        """Lay out a batch of scenes."""
         return sample_scenes(
             self._draw,
             self._atlas,
@@ -95,3 +88,20 @@ class SceneStream:
             size=self.size,
             max_disparity_px=self.max_disparity_px,
         )
+
+    @torch.no_grad()
+    def see(self, scene: Scene) -> Rendered:
+        """Render both views of `scene`, without what cameras add."""
+        return self._render(
+            scene,
+            self._atlas,
+            size=self.size,
+            max_disparity_px=self.max_disparity_px,
+            samples=self.samples,
+        )
+
+    @torch.no_grad()
+    def expose(self, seen: Rendered) -> Batch:
+        """Take the pictures of rendered views."""
+        left, right = expose(self._draw, seen.left, seen.right)
+        return Batch(left, right, seen.disparity_px, seen.visible)

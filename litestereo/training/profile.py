@@ -1,0 +1,65 @@
+"""Where the time of a training step goes: scenes, cameras, network; on the device that trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+import torch
+
+from litestereo.training.options import TrainOptions
+from litestereo.training.supervised import TrainingRun
+
+__all__ = ["profile_training"]
+
+
+def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, object]:
+    """Time the parts of a step of `options`, each alone, after warming up.
+
+    Args:
+        options: of the run to look at; nothing is written to its output folder.
+        repeats: timed calls of each part; the median counts.
+
+    Returns:
+        Milliseconds of each part for one batch on one device, the pairs a second that the scenes
+        and the whole step reach, and the device's name and peak memory.
+    """
+    run = TrainingRun(replace(options, minutes=None))
+    stream = run.stream
+    batch = stream.next()
+    scene = stream.sample()
+    seen = stream.see(scene)
+    parts: dict[str, Callable[[], object]] = {
+        "layout_ms": stream.sample,
+        "render_ms": lambda: stream.see(scene),
+        "cameras_ms": lambda: stream.expose(seen),
+        "scenes_ms": stream.next,
+        "network_ms": lambda: run.advance(batch),
+    }
+    result: dict[str, object] = {
+        name: round(_median_ms(part, repeats, run.device), 2) for name, part in parts.items()
+    }
+    scenes, network = float(str(result["scenes_ms"])), float(str(result["network_ms"]))
+    result["scene_pairs_per_s"] = round(1000 * options.batch / scenes, 1)
+    result["training_pairs_per_s"] = round(1000 * options.batch / (scenes + network), 1)
+    if run.device.type == "cuda":
+        result["device"] = torch.cuda.get_device_name(run.device)
+        result["peak_gib"] = round(torch.cuda.max_memory_allocated(run.device) / 2**30, 2)
+    else:
+        result["device"] = "cpu"
+    return result
+
+
+def _median_ms(part: Callable[[], object], repeats: int, device: torch.device) -> float:
+    def once() -> float:
+        begun = time.perf_counter()
+        part()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return 1000 * (time.perf_counter() - begun)
+
+    for _ in range(3):
+        once()
+    return median(once() for _ in range(repeats))
