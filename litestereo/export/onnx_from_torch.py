@@ -50,7 +50,8 @@ class CameraModel(nn.Module):
 
 def _planes(picture: Tensor) -> Tensor:
     """Return an (H, W, 3) uint8 picture as (1, 3, H, W) float32."""
-    return picture.permute(2, 0, 1).unsqueeze(0).to(torch.float32)
+    # Cast first: TensorRT takes 8-bit tensors into no other operator.
+    return picture.to(torch.float32).permute(2, 0, 1).unsqueeze(0)
 
 
 def onnx_from_torch(model: nn.Module, *, options: ExportOptions) -> ModelProto:
