@@ -120,6 +120,42 @@ def run(
     allow_swapped: Annotated[
         bool, typer.Option("--allow-swapped", help="Run pairs whose eyes look swapped.")
     ] = False,
+    calib: Annotated[
+        list[Path] | None,
+        typer.Option(
+            show_default=False,
+            help="Calibration (OpenCV, ROS, Kalibr, Middlebury, KITTI, K.txt, ZED); twice for two "
+            "files. Raw pairs are rectified by it.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        float | None,
+        typer.Option(min=1e-4, show_default="the calibration's", help="In metres."),
+    ] = None,
+    rectified: Annotated[
+        bool, typer.Option("--rectified", help="The pictures are rectified, whatever --calib is.")
+    ] = False,
+    depth: Annotated[
+        bool, typer.Option("--depth", help="Also depth: millimetre PNG, NPY in metres, validity.")
+    ] = False,
+    cloud: Annotated[bool, typer.Option("--cloud", help="Also a coloured cloud, PLY.")] = False,
+    near: Annotated[
+        float | None, typer.Option(min=0, show_default="the range's", help="Nearest depth, m.")
+    ] = None,
+    far: Annotated[
+        float | None,
+        typer.Option(min=0.01, show_default="at 1 px", help="Farthest depth, m."),
+    ] = None,
+    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Less has no depth.")] = 0.0,
+    speckle: Annotated[
+        int, typer.Option(min=0, help="Islands of up to so many pixels have no depth.")
+    ] = 0,
+    second_pass: Annotated[
+        bool,
+        typer.Option(
+            "--second-pass", help="Find occlusions by a mirrored inference: twice the time."
+        ),
+    ] = False,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
@@ -128,13 +164,30 @@ def run(
     Prints a summary as JSON on stdout.
     """
     texts = _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
+    if not calib and (depth or cloud or second_pass or rectified or baseline is not None):
+        raise typer.BadParameter("depth and clouds need a calibration; add --calib FILE")
 
     from litestereo.runtime.batch import OutputOptions, batch_summary, run_pairs
     from litestereo.runtime.engine import StereoEngine
     from litestereo.runtime.pairs import find_pairs, find_side_by_side
 
     sources = find_side_by_side(texts) if side_by_side else find_pairs(*texts)
-    options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped)
+    metric = None
+    if calib:
+        from litestereo.runtime.geometry.depth import DepthOptions
+        from litestereo.runtime.geometry.metric import MetricOptions
+
+        metric = MetricOptions(
+            tuple(calib),
+            baseline_m=baseline,
+            rectified=rectified,
+            depth=depth,
+            cloud=cloud,
+            second_pass=second_pass,
+            speckle_pixels=speckle,
+            limits=DepthOptions(near, far, min_confidence),
+        )
+    options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric)
     with StereoEngine.load(
         model, backend=backend, max_disparity_px=max_disparity, scale=scale, threads=threads
     ) as engine:

@@ -12,6 +12,7 @@ import numpy as np
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.disparity_io import write_npy, write_pfm, write_picture, write_png16
 from litestereo.runtime.engine import StereoEngine, StereoResult
+from litestereo.runtime.geometry.metric import MetricOptions, MetricRun
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.pair_order import pair_order
 from litestereo.runtime.pairs import PairSource
@@ -35,6 +36,7 @@ class OutputOptions:
         npy: also NPY, of disparity and of confidence.
         max_color_px: end of the colour scale; None chooses it for each pair.
         allow_swapped: run pairs whose eyes look swapped.
+        metric: what is computed with a calibration; None: nothing.
     """
 
     output: Path
@@ -43,6 +45,7 @@ class OutputOptions:
     npy: bool = False
     max_color_px: float | None = None
     allow_swapped: bool = False
+    metric: MetricOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse an output that can be neither a folder nor a PNG."""
@@ -112,9 +115,10 @@ def run_pairs(
         )
     plans = [(source, _targets(source, options)) for source in sources]
     _check_targets(plans)
+    metric = MetricRun(options.metric) if options.metric else None
     for source, targets in plans:
         try:
-            yield _run_pair(engine, source, targets, options)
+            yield _run_pair(engine, source, targets, options=options, metric=metric)
         except (InputError, EngineError) as error:
             if len(sources) == 1:
                 raise
@@ -150,15 +154,24 @@ def check_order(pair: StereoPair) -> None:
 
 
 def _run_pair(
-    engine: StereoEngine, source: PairSource, targets: dict[str, Path], options: OutputOptions
+    engine: StereoEngine,
+    source: PairSource,
+    targets: dict[str, Path],
+    *,
+    options: OutputOptions,
+    metric: MetricRun | None,
 ) -> PairReport:
     pair = source.read()
+    if metric is not None:
+        pair = metric.prepared(pair)
     if not options.allow_swapped:
         check_order(pair)
     result = engine(pair.left, pair.right)
     _write(pair, result, targets, options)
     left, right = _texts(source)
     facts = _facts(result)
+    if metric is not None:
+        facts["metric"] = metric.write(engine, pair, result, targets=targets)
     facts["files"] = {kind: str(path) for kind, path in targets.items()}
     return PairReport(left, right, facts=facts, notes=(*pair.notes, *_notes(engine, result)))
 
@@ -178,6 +191,8 @@ def _targets(source: PairSource, options: OutputOptions) -> dict[str, Path]:
     if options.npy:
         names["npy"] = f"{stem}_disparity.npy"
         names["confidence_npy"] = f"{stem}_confidence.npy"
+    if options.metric:
+        names.update(options.metric.targets(stem))
     return {kind: folder / name for kind, name in names.items()}
 
 

@@ -1,0 +1,1 @@
+"""From disparity to metres: calibrations, rectification, depth, validity and point clouds."""

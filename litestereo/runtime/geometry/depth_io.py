@@ -1,0 +1,57 @@
+"""Depth files: 16-bit PNG in millimetres, as cameras and ROS have them; validity as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import InputError
+from litestereo.runtime.files import write_atomic
+from litestereo.runtime.opencv import import_cv2
+
+__all__ = ["FARTHEST_PNG_M", "read_depth_png", "write_depth_png", "write_validity_png"]
+
+_MILLIMETRES = 1000.0
+_HIGHEST = 65535
+FARTHEST_PNG_M = _HIGHEST / _MILLIMETRES
+
+
+def write_depth_png(path: Path, depth_m: NDArray[np.float32]) -> Path:
+    """Write (H, W) float32 metres as 16-bit millimetres; 0 where there is no depth.
+
+    The format ends at 65.535 m; what is farther has no number in it and becomes 0 too.
+    """
+    with np.errstate(invalid="ignore"):
+        millimetres = np.rint(depth_m.astype(np.float64) * _MILLIMETRES)
+        kept = (millimetres >= 1) & (millimetres <= _HIGHEST)
+    stored = np.where(kept, millimetres, 0).astype(np.uint16)
+    return _write_png(path, stored)
+
+
+def read_depth_png(path: Path) -> NDArray[np.float32]:
+    """Return (H, W) float32 metres from a 16-bit millimetre PNG; NaN where it has 0.
+
+    Raises:
+        InputError: no such file, or not a 16-bit grey PNG.
+    """
+    cv2 = import_cv2("reading 16-bit PNG")
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    stored = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
+        raise InputError(f"{path} is no 16-bit grey PNG; need depth in millimetres")
+    return np.where(stored > 0, stored / np.float32(_MILLIMETRES), np.nan).astype(np.float32)
+
+
+def write_validity_png(path: Path, validity: NDArray[np.uint8]) -> Path:
+    """Write (H, W) uint8 of `Validity` as it is: 8-bit PNG, 0 where there is a depth."""
+    return _write_png(path, validity)
+
+
+def _write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> Path:
+    encoded = import_cv2("writing PNG").imencode(".png", image)[1]
+    return write_atomic(path, bytes(encoded))

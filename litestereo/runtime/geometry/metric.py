@@ -1,0 +1,183 @@
+"""The metric part of a run: from a calibration's file to the depth and cloud of each pair."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.runtime.disparity_io import write_npy
+from litestereo.runtime.engine import StereoEngine, StereoResult
+from litestereo.runtime.geometry.calibration import Calibration
+from litestereo.runtime.geometry.cloud import CloudMapper, write_ply
+from litestereo.runtime.geometry.consistency import (
+    left_right_inconsistent,
+    occluded_by_warp,
+    right_disparity_of,
+    speckles,
+)
+from litestereo.runtime.geometry.depth import DepthMap, DepthMapper, DepthOptions
+from litestereo.runtime.geometry.depth_io import (
+    FARTHEST_PNG_M,
+    write_depth_png,
+    write_validity_png,
+)
+from litestereo.runtime.geometry.read import read_calibration
+from litestereo.runtime.geometry.rectify import Rectifier, rectified_calibration
+from litestereo.runtime.images import StereoPair
+
+__all__ = ["MetricOptions", "MetricRun"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricOptions:
+    """What is computed beyond disparity.
+
+    Attributes:
+        calibration: the calibration's file, or both of a pair.
+        baseline_m: in metres, where the file has none or an unclear unit.
+        rectified: the pictures are rectified already, though the calibration is of raw ones.
+        depth: write depth.
+        cloud: write a point cloud.
+        second_pass: find occlusions by a second, mirrored inference instead of by geometry.
+        speckle_pixels: islands of up to so many pixels have no depth; 0 keeps them.
+        limits: which depths are kept.
+    """
+
+    calibration: tuple[Path, ...]
+    baseline_m: float | None = None
+    rectified: bool = False
+    depth: bool = False
+    cloud: bool = False
+    second_pass: bool = False
+    speckle_pixels: int = 0
+    limits: DepthOptions = dataclasses.field(default_factory=DepthOptions)
+
+    def targets(self, stem: str) -> dict[str, str]:
+        """Return kind -> file name of what is written for a pair."""
+        names = {}
+        if self.depth:
+            names["depth_png"] = f"{stem}_depth_mm.png"
+            names["depth_npy"] = f"{stem}_depth_m.npy"
+            names["validity"] = f"{stem}_validity.png"
+        if self.cloud:
+            names["cloud"] = f"{stem}_cloud.ply"
+        return names
+
+
+class MetricRun:
+    """Rectifies pairs and writes their depth; reads the calibration once for each size."""
+
+    def __init__(self, options: MetricOptions) -> None:
+        """Keep the options; the calibration is read with the first pair, whose size it takes."""
+        self._options = options
+        self._size: tuple[int, int] | None = None
+        self._calibration: Calibration | None = None
+        self._rectifier: Rectifier | None = None
+
+    def prepared(self, pair: StereoPair) -> StereoPair:
+        """Return the pair rectified where the calibration is of raw pictures.
+
+        Raises:
+            InputError: the calibration does not suit these pictures.
+        """
+        size = pair.left.shape[0], pair.left.shape[1]
+        if size != self._size:
+            self._open(size)
+        assert self._calibration is not None
+        notes = (*pair.notes, *self._calibration.notes)
+        if self._rectifier is None:
+            return dataclasses.replace(pair, notes=notes)
+        left, right = self._rectifier(pair.left, pair.right)
+        return StereoPair(left, right, notes=(*notes, "pictures rectified by the calibration"))
+
+    def write(
+        self,
+        engine: StereoEngine,
+        pair: StereoPair,
+        result: StereoResult,
+        *,
+        targets: dict[str, Path],
+    ) -> dict[str, Any]:
+        """Write what the options ask for, of a prepared pair, and return facts for JSON."""
+        depth = self._depth(engine, pair, result)
+        facts = self._facts(depth)
+        if self._options.depth:
+            write_depth_png(targets["depth_png"], depth.depth_m)
+            write_npy(targets["depth_npy"], depth.depth_m)
+            write_validity_png(targets["validity"], depth.validity)
+            with np.errstate(invalid="ignore"):
+                beyond = float(np.mean(depth.depth_m > FARTHEST_PNG_M))
+            if beyond:
+                facts["beyond_png"] = round(beyond, 4)
+        if self._options.cloud:
+            assert self._calibration is not None
+            cloud = CloudMapper(self._calibration, size=depth.depth_m.shape)(depth, pair.left)
+            write_ply(targets["cloud"], cloud)
+            facts["points"] = len(cloud.points_m)
+        return facts
+
+    def _open(self, size: tuple[int, int]) -> None:
+        options = self._options
+        calibration = read_calibration(
+            options.calibration, size=size, baseline_m=options.baseline_m
+        )
+        self._rectifier = None
+        if not calibration.rectified and options.rectified:
+            calibration = rectified_calibration(calibration)
+            if calibration.size != size:
+                calibration = calibration.for_size(size)
+        elif not calibration.rectified:
+            self._rectifier = Rectifier(calibration)
+            calibration = self._rectifier.calibration
+        self._size, self._calibration = size, calibration
+
+    def _depth(self, engine: StereoEngine, pair: StereoPair, result: StereoResult) -> DepthMap:
+        assert self._calibration is not None
+        mapper = DepthMapper(
+            self._calibration, size=result.disparity_px.shape, options=self._options.limits
+        )
+        return mapper(
+            result.disparity_px,
+            confidence=result.confidence,
+            max_disparity_px=result.max_disparity_px,
+            occluded=self._occluded(engine, pair, result.disparity_px),
+            speckle=self._speckle(result.disparity_px),
+        )
+
+    def _speckle(self, disparity_px: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        if not self._options.speckle_pixels:
+            return None
+        return speckles(disparity_px, largest_pixels=self._options.speckle_pixels)
+
+    def _occluded(
+        self, engine: StereoEngine, pair: StereoPair, disparity_px: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        if not self._options.second_pass:
+            return occluded_by_warp(disparity_px)
+        right_px = right_disparity_of(
+            lambda left, right: engine(left, right).disparity_px, pair.left, pair.right
+        )
+        return left_right_inconsistent(disparity_px, right_px)
+
+    def _facts(self, depth: DepthMap) -> dict[str, Any]:
+        assert self._calibration is not None
+        kept = depth.depth_m[depth.validity == 0]
+        values = np.quantile(kept, [0.01, 0.5, 0.99]) if kept.size else []
+        return {
+            "calibration": {
+                "source": self._calibration.source,
+                "focal_px": round(self._calibration.focal_px, 3),
+                "baseline_m": round(self._calibration.baseline_m, 6),
+                "doffs_px": round(self._calibration.doffs_px, 3),
+            },
+            "occlusion": "second pass" if self._options.second_pass else "warp",
+            "validity": {name: round(share, 4) for name, share in depth.shares().items()},
+            "depth_m": dict(
+                zip(("p1", "median", "p99"), (round(float(v), 4) for v in values), strict=False)
+            ),
+        }

@@ -1,0 +1,144 @@
+"""Reading a calibration, whatever tool wrote it: the format is known by what is in the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from litestereo.errors import InputError
+from litestereo.runtime.geometry import text_formats, tree_formats
+from litestereo.runtime.geometry.calibration import Calibration
+from litestereo.runtime.geometry.yaml_subset import yaml_documents
+
+__all__ = ["read_calibration"]
+
+Size = tuple[int, int] | None
+
+
+class _Reader(Protocol):
+    def __call__(self, text: str, /, *, size: Size, baseline_m: float | None) -> Calibration:
+        """Return the calibration in `text`."""
+
+
+_LARGEST_BYTES = 4_000_000
+# A file of one eye, or of one half of the parameters, and the one that it belongs with.
+_PARTNERS = (("left", "right"), ("cam0", "cam1"), ("intrinsics", "extrinsics"))
+_KNOWN = (
+    "OpenCV YAML/XML, a pair of ROS camera_info, Kalibr camchain, Middlebury or KITTI calib.txt, "
+    "K.txt with a baseline, or ZED .conf"
+)
+
+
+def read_calibration(
+    paths: Path | Sequence[Path],
+    *,
+    size: tuple[int, int] | None = None,
+    baseline_m: float | None = None,
+) -> Calibration:
+    """Return the calibration in one file, or in two that belong together.
+
+    The partner of `left.yaml`, `cam0.yaml` or `intrinsics.yml` is found beside it.
+
+    Args:
+        paths: the file, or both files of a ROS or OpenCV pair.
+        size: (height, width) of the pictures; the calibration is scaled to it. Needed for ZED.
+        baseline_m: the baseline in metres, where the file has none or an unclear unit.
+
+    Raises:
+        InputError: unreadable, of no known format, not whole, or not a possible rig.
+
+    Example:
+        calibration = read_calibration(Path("calib.txt"), size=left.shape[:2])
+    """
+    given = [paths] if isinstance(paths, Path) else list(paths)
+    if len(given) not in (1, 2):
+        raise InputError(f"got {len(given)} calibration files; need one, or the two of a pair")
+    try:
+        calibration = _parsed(given, size=size, baseline_m=baseline_m)
+        return calibration if size is None else calibration.for_size(size)
+    except InputError as error:
+        names = ", ".join(str(path) for path in given)
+        raise InputError(f"calibration {names}: {error}") from error
+
+
+def _parsed(paths: list[Path], *, size: Size, baseline_m: float | None) -> Calibration:
+    texts = [_text(path) for path in paths]
+    reader = _text_format(texts[0])
+    if reader is not None:
+        return reader(texts[0], size=size, baseline_m=baseline_m)
+    trees = _trees(texts)
+    if len(paths) == 1 and not _is_whole(trees):
+        partner = _partner(paths[0])
+        if partner is not None:
+            paths.append(partner)
+            trees += _trees([_text(partner)])
+    if any("cam0" in tree for tree in trees):
+        return tree_formats.from_kalibr(trees, size=size, baseline_m=baseline_m)
+    if any(_is_camera_info(tree) for tree in trees):
+        return tree_formats.from_camera_infos(trees, size=size, baseline_m=baseline_m)
+    return tree_formats.from_opencv(trees, size=size, baseline_m=baseline_m)
+
+
+def _text_format(text: str) -> _Reader | None:
+    """Return the reader of a plain-text format, or None for YAML and XML."""
+    patterns: dict[str, _Reader] = {
+        r"^\s*\[(LEFT_CAM|STEREO)": text_formats.from_zed,
+        r"^\s*cam[01]\s*=\s*\[": text_formats.from_middlebury,
+        r"^\s*P(\d|_rect_\d\d):\s*[-+\d]": text_formats.from_kitti,
+        # Only numbers, and no "- 1" of a YAML list.
+        r"\A(?![\s\S]*^\s*-\s)[-+.\deE\s,;]+\Z": text_formats.from_k_txt,
+    }
+    found = (reader for p, reader in patterns.items() if re.search(p, text, flags=re.MULTILINE))
+    return next(found, None)
+
+
+def _trees(texts: Sequence[str]) -> list[Mapping[str, Any]]:
+    trees: list[Mapping[str, Any]] = []
+    for text in texts:
+        if text.lstrip("\ufeff \n\r\t").startswith("<"):
+            trees.append(tree_formats.tree_from_xml(text))
+        else:
+            trees += [tree for tree in yaml_documents(text) if isinstance(tree, Mapping)]
+    if not trees:
+        raise InputError(f"this is no calibration that is known; need {_KNOWN}")
+    return trees
+
+
+def _is_camera_info(tree: Mapping[str, Any]) -> bool:
+    echoed = {"k", "p"} <= {str(key).lower() for key in tree}
+    return "projection_matrix" in tree or (echoed and "distortion_model" in tree)
+
+
+def _is_whole(trees: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one file holds both eyes."""
+    if any("cam0" in tree for tree in trees) or len(trees) > 1:
+        return True
+    keys = {str(key).lower() for key in trees[0]}
+    return not _is_camera_info(trees[0]) and bool(keys & {"t", "p2", "trans", "translation"})
+
+
+def _partner(path: Path) -> Path | None:
+    for one, other in _PARTNERS:
+        for here, there in ((one, other), (other, one)):
+            partner = path.with_name(path.name.replace(here, there))
+            if here in path.name and partner.is_file():
+                return partner
+    return None
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(content) > _LARGEST_BYTES:
+        raise InputError(f"{path} has {len(content)} bytes; a calibration is a small text file")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text; need {_KNOWN}") from error
+    if not text.strip():
+        raise InputError(f"{path} is empty; need {_KNOWN}")
+    return text
