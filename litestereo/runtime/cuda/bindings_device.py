@@ -1,0 +1,176 @@
+"""The CUDA layer on NVIDIA's cuda-bindings: needs no headers, and captures graphs."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from cuda.bindings import driver as cu
+from numpy.typing import DTypeLike, NDArray
+
+from litestereo.errors import EngineError
+from litestereo.runtime.cuda.api import (
+    DeviceBuffer,
+    Event,
+    Graph,
+    MappedBuffer,
+    PinnedBuffer,
+    Stream,
+)
+from litestereo.runtime.cuda.driver import DeviceInfo, Driver
+
+__all__ = ["BindingsDevice", "capture_graph", "checked", "open_device"]
+
+
+class BindingsDevice:
+    """A GPU through cuda-bindings; made by `open_device`."""
+
+    binding = "cuda-bindings"
+
+    def __init__(self, info: DeviceInfo) -> None:
+        """Retain the primary context of a GPU; the driver is initialised by then."""
+        self.info = info
+        checked(cu.cuInit(0))
+        self._device = checked(cu.cuDeviceGet(info.index))
+        self._context = checked(cu.cuDevicePrimaryCtxRetain(self._device))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Push the primary context, and pop it again."""
+        if self._context is None:
+            raise EngineError("the GPU is closed; open it again")
+        checked(cu.cuCtxPushCurrent(self._context))
+        try:
+            yield
+        finally:
+            checked(cu.cuCtxPopCurrent())
+
+    def stream(self) -> Stream:
+        """Return a new non-blocking stream."""
+        stream = checked(cu.cuStreamCreate(cu.CUstream_flags.CU_STREAM_NON_BLOCKING))
+        return Stream(lambda: checked(cu.cuStreamDestroy(stream)), int(stream), stream)
+
+    def event(self) -> Event:
+        """Return a new event."""
+        event = checked(cu.cuEventCreate(cu.CUevent_flags.CU_EVENT_DEFAULT))
+        return Event(lambda: checked(cu.cuEventDestroy(event)), int(event), event)
+
+    def device_buffer(self, nbytes: int) -> DeviceBuffer:
+        """Allocate GPU memory."""
+        address = checked(cu.cuMemAlloc(nbytes))
+        return DeviceBuffer(lambda: checked(cu.cuMemFree(address)), int(address), nbytes)
+
+    def pinned_buffer(self, shape: tuple[int, ...], dtype: DTypeLike) -> PinnedBuffer:
+        """Allocate page-locked host memory."""
+        array, address, free = _host_memory(shape, dtype, flags=0)
+        return PinnedBuffer(free, array, address)
+
+    def mapped_buffer(self, shape: tuple[int, ...], dtype: DTypeLike) -> MappedBuffer:
+        """Allocate page-locked host memory that the GPU sees."""
+        array, address, free = _host_memory(shape, dtype, flags=cu.CU_MEMHOSTALLOC_DEVICEMAP)
+        seen_at = checked(cu.cuMemHostGetDevicePointer(address, 0))
+        return MappedBuffer(free, array, address, int(seen_at))
+
+    def upload(self, target: DeviceBuffer, source: PinnedBuffer, stream: Stream) -> None:
+        """Queue a copy to the GPU."""
+        size = source.array.nbytes
+        checked(cu.cuMemcpyHtoDAsync(target.address, source.host_address, size, stream.native))
+
+    def download(self, target: PinnedBuffer, source: DeviceBuffer, stream: Stream) -> None:
+        """Queue a copy from the GPU."""
+        size = target.array.nbytes
+        checked(cu.cuMemcpyDtoHAsync(target.host_address, source.address, size, stream.native))
+
+    def record(self, event: Event, stream_handle: int) -> None:
+        """Mark the present end of a stream."""
+        checked(cu.cuEventRecord(event.native, stream_handle))
+
+    def wait(self, stream_handle: int, event: Event) -> None:
+        """Make a stream wait for an event."""
+        checked(cu.cuStreamWaitEvent(stream_handle, event.native, 0))
+
+    def synchronize(self, waited: Stream | Event) -> None:
+        """Wait for a stream or an event."""
+        if isinstance(waited, Stream):
+            checked(cu.cuStreamSynchronize(waited.native))
+        else:
+            checked(cu.cuEventSynchronize(waited.native))
+
+    def elapsed_ms(self, start: Event, end: Event) -> float:
+        """Return the time between two events."""
+        return float(checked(cu.cuEventElapsedTime(start.native, end.native)))
+
+    def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph | None:
+        """Capture `enqueue` into a graph."""
+        return capture_graph(stream, enqueue)
+
+    def close(self) -> None:
+        """Release the primary context; closing twice is fine."""
+        context, self._context = self._context, None
+        if context is not None:
+            checked(cu.cuDevicePrimaryCtxRelease(self._device))
+
+
+def open_device(info: DeviceInfo, driver: Driver) -> BindingsDevice:
+    """Return the GPU that `info` describes; `driver` has found it and is not needed further."""
+    del driver
+    return BindingsDevice(info)
+
+
+def capture_graph(stream: Stream, enqueue: Callable[[], None]) -> Graph:
+    """Return what `enqueue` puts into `stream` as a graph; works with any package's streams.
+
+    Raises:
+        EngineError: what is enqueued cannot be captured; the stream is usable again.
+    """
+    # Thread-local: what other threads (torch's allocator) do meanwhile does not spoil the capture.
+    mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    checked(cu.cuStreamBeginCapture(stream.handle, mode))
+    try:
+        enqueue()
+    except BaseException:
+        status, graph = cu.cuStreamEndCapture(stream.handle)
+        if int(status) == 0 and graph is not None and int(graph) != 0:
+            checked(cu.cuGraphDestroy(graph))
+        raise
+    graph = checked(cu.cuStreamEndCapture(stream.handle))
+    try:
+        executable = checked(cu.cuGraphInstantiate(graph, 0))
+    finally:
+        checked(cu.cuGraphDestroy(graph))
+    return Graph(
+        lambda: checked(cu.cuGraphExecDestroy(executable)),
+        int(executable),
+        lambda launched: checked(cu.cuGraphLaunch(executable, launched.handle)),
+    )
+
+
+def checked(returned: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the function gives
+    """Return what a cuda-bindings call gave besides its status: nothing, a value or a tuple.
+
+    Raises:
+        EngineError: the status is an error.
+    """
+    status, *values = returned
+    if status != cu.CUresult.CUDA_SUCCESS:
+        _, text = cu.cuGetErrorString(status)
+        words = text.decode() if isinstance(text, bytes) else "unknown to this driver"
+        raise EngineError(f"the CUDA driver failed with {status.name} ({int(status)}): {words}")
+    if not values:
+        return None
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _host_memory(
+    shape: tuple[int, ...], dtype: DTypeLike, *, flags: int
+) -> tuple[NDArray[Any], int, Callable[[], None]]:
+    """Return page-locked memory as an array, its address, and how to free it."""
+    empty = np.empty(0, dtype)
+    nbytes = int(np.prod(shape)) * empty.itemsize
+    address = int(checked(cu.cuMemHostAlloc(nbytes, flags)))
+    memory = (ctypes.c_uint8 * nbytes).from_address(address)
+    array: NDArray[Any] = np.ndarray(shape, empty.dtype, memoryview(memory))
+    return array, address, lambda: checked(cu.cuMemFreeHost(address))
