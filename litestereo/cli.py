@@ -499,3 +499,110 @@ def train(
 def train_main(arguments: Sequence[str] | None = None) -> int:
     """Run `stereo-train`; `arguments` replaces the command line's."""
     return _main(train_app, name="stereo-train", arguments=arguments)
+
+
+plan_app = _command_app()
+
+
+@plan_app.command(
+    epilog=_example("stereo-plan --focal 700 --baseline 0.12 --size 720 1280 --near 0.4 --far 10")
+)
+def plan(
+    near: Annotated[float, typer.Option(help="Nearest distance to see, in metres.")],
+    far: Annotated[float, typer.Option(help="Farthest distance of interest, in metres.")],
+    size: Annotated[
+        tuple[int, int], typer.Option(metavar="H W", help="Of the rectified pictures.")
+    ],
+    focal: Annotated[
+        float | None,
+        typer.Option(show_default="--calib's", help="Focal length in pixels, at this size."),
+    ] = None,
+    baseline: Annotated[
+        float | None, typer.Option(show_default="--calib's", help="In metres.")
+    ] = None,
+    calib: Annotated[
+        list[Path] | None,
+        typer.Option(show_default=False, help="Take both from a calibration; twice for two files."),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Pairs a second.")] = 30.0,
+    disparity_error: Annotated[
+        float, typer.Option(help="Expected, in pixels of what the network sees.")
+    ] = 0.25,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(show_default=False, help="Receipts of latency: JSON files or folders."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Choose size, disparity range and model for a rig; say the depth error to expect.
+
+    Latencies are those of the receipts that are given, or "not measured".
+    """
+    if not calib and (focal is None or baseline is None):
+        raise typer.BadParameter("need --focal and --baseline, or --calib FILE")
+
+    from litestereo.runtime.plan import make_plan, plan_request, read_measurements
+    from litestereo.runtime.plan_text import plan_text
+
+    request = plan_request(
+        calibration=tuple(calib or ()),
+        focal_px=focal,
+        baseline_m=baseline,
+        size=size,
+        near_m=near,
+        far_m=far,
+        rate_hz=rate,
+        disparity_error_px=disparity_error,
+    )
+    found = make_plan(request, measurements=read_measurements(measured or []))
+    print(json.dumps(found.to_json(), indent=1) if as_json else plan_text(found))
+
+
+def plan_main(arguments: Sequence[str] | None = None) -> int:
+    """Run `stereo-plan`; `arguments` replaces the command line's."""
+    return _main(plan_app, name="stereo-plan", arguments=arguments)
+
+
+doctor_app = _command_app()
+
+
+@doctor_app.command(epilog=_example("stereo-doctor left.png right.png --calib calib.txt"))
+def doctor(
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[LEFT RIGHT]", show_default=False, help="A pair to look at."),
+    ] = None,
+    calib: Annotated[
+        list[Path] | None,
+        typer.Option(show_default=False, help="Its calibration; twice for two files."),
+    ] = None,
+    baseline: Annotated[
+        float | None, typer.Option(min=1e-4, show_default="the calibration's", help="In metres.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Say what is wrong with this machine, or with a pair and its calibration, and what to do.
+
+    Exit status 1 when there is a fault.
+    """
+    if pictures is not None and len(pictures) != 2:
+        raise typer.BadParameter(f"need LEFT and RIGHT, or neither; got {len(pictures)} pictures")
+    if calib and not pictures:
+        raise typer.BadParameter("a calibration is checked against a pair; give LEFT and RIGHT")
+
+    from litestereo.runtime.doctor.report import examine
+
+    pair = (pictures[0], pictures[1]) if pictures else None
+    report = examine(pair, calibration=tuple(calib or ()), baseline_m=baseline)
+    print(json.dumps(report.to_json(), indent=1) if as_json else "\n".join(report.words()))
+    if report.faults:
+        raise typer.Exit(1)
+
+
+def doctor_main(arguments: Sequence[str] | None = None) -> int:
+    """Run `stereo-doctor`; `arguments` replaces the command line's."""
+    return _main(doctor_app, name="stereo-doctor", arguments=arguments)

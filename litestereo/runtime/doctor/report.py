@@ -1,0 +1,95 @@
+"""Everything that `stereo-doctor` looks at, as one report for programs and for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from litestereo.runtime.doctor.findings import Finding
+from litestereo.runtime.doctor.machine import MachineReport, examine_machine
+from litestereo.runtime.doctor.pair import PairDiagnosis, check_pair
+from litestereo.runtime.doctor.rig import RigDiagnosis, check_rig
+from litestereo.runtime.images import read_pair
+
+__all__ = ["DoctorReport", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorReport:
+    """What was looked at and found.
+
+    Attributes:
+        machine: None where only a pair was asked for.
+        pair: None where only the machine was asked for.
+        rig: with a calibration only.
+        size: (height, width) of the pictures.
+    """
+
+    machine: MachineReport | None
+    pair: PairDiagnosis | None = None
+    rig: RigDiagnosis | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, faults first."""
+        parts = (self.machine, self.pair, self.rig)
+        found = [finding for part in parts if part is not None for finding in part.findings]
+        return tuple(sorted(found, key=lambda finding: finding.level))
+
+    @property
+    def faults(self) -> int:
+        """How many of the findings are faults."""
+        return sum(finding.level == "fault" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        return {
+            "machine": self.machine and self.machine.facts,
+            "pair": self.pair and {"size": self.size, **self.pair.measures()},
+            "findings": [finding.to_json() for finding in self.findings],
+            "faults": self.faults,
+        }
+
+    def words(self) -> list[str]:
+        """Return the report as lines for a person."""
+        lines = []
+        if self.machine is not None:
+            lines += ["machine", *_lines(self.machine.facts)]
+        if self.pair is not None:
+            lines += ["pair", *_lines(self.pair.measures())]
+        lines.append(f"{self.faults} faults" if self.faults else "no fault found")
+        return lines + [f"  {finding.words()}" for finding in self.findings]
+
+
+def examine(
+    pictures: tuple[Path, Path] | None = None,
+    *,
+    calibration: tuple[Path, ...] = (),
+    baseline_m: float | None = None,
+) -> DoctorReport:
+    """Return the state of this machine, or of a pair and its calibration where one is given.
+
+    Raises:
+        InputError: the pictures cannot be read, or are no pair.
+    """
+    if pictures is None:
+        return DoctorReport(examine_machine())
+    pair = read_pair(*pictures)
+    size = pair.left.shape[0], pair.left.shape[1]
+    if not calibration:
+        return DoctorReport(None, check_pair(pair.left, pair.right), size=size)
+    rig = check_rig(pair.left, pair.right, calibration=calibration, baseline_m=baseline_m)
+    return DoctorReport(None, rig.pair, rig, size)
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {inner}" for key, inner in value.items()) or "none"
+        elif isinstance(value, list):
+            value = "; ".join(map(str, value)) or "none"
+        lines.append(f"  {name}: {value}")
+    return lines

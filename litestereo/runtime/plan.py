@@ -1,0 +1,383 @@
+"""The range chooser: from a rig and its distances to size, range, model and expected error.
+
+Everything here follows from the geometry, apart from latencies: those come from measurements only.
+A disparity error is thought of in pixels of what the network sees, so running at half the size
+doubles it in the picture, and z^2 / (f b) turns it into metres.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from litestereo.errors import InputError
+
+__all__ = [
+    "DepthExpectation",
+    "Measurement",
+    "Plan",
+    "PlanRequest",
+    "SizeOption",
+    "make_plan",
+    "plan_request",
+    "read_measurements",
+]
+
+RANGE_PX = 192
+_MULTIPLE = 32
+_SMALLEST_PX = 64
+# The engine calls answers from here on clipped, so the nearest distance is kept below it.
+_USABLE_RANGE_PX = 0.95 * RANGE_PX
+_SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
+_DISTANCES = 6
+_USEFUL_ERROR_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What is known about a rig and wanted from it.
+
+    Attributes:
+        focal_px: focal length of the rectified pictures, at `size`.
+        baseline_m: distance of the eyes.
+        size: (height, width) of the pictures.
+        near_m: nearest distance that must be seen.
+        far_m: farthest distance of interest.
+        rate_hz: pairs a second.
+        disparity_error_px: error to expect, in pixels of what the network sees.
+        doffs_px: right principal column less the left one.
+    """
+
+    focal_px: float
+    baseline_m: float
+    size: tuple[int, int]
+    near_m: float
+    far_m: float
+    rate_hz: float
+    disparity_error_px: float = 0.25
+    doffs_px: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no rig can have."""
+        for name in ("focal_px", "baseline_m", "near_m", "rate_hz", "disparity_error_px"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} is {value:g}; it must be above 0")
+        if not self.near_m < self.far_m < math.inf:
+            raise InputError(
+                f"the distances run from {self.near_m:g} to {self.far_m:g} m; need near < far"
+            )
+        if min(self.size) < _SMALLEST_PX:
+            raise InputError(
+                f"pictures of {self.size[0]}x{self.size[1]} are too small; need {_SMALLEST_PX} px "
+                "a side"
+            )
+        if self.baseline_m > 5:
+            raise InputError(
+                f"a baseline of {self.baseline_m:g} m is longer than any rig; give metres "
+                f"({self.baseline_m / 1000:g}?)"
+            )
+
+    def disparity_px(self, distance_m: float) -> float:
+        """Return the disparity, in pixels of the pictures, of something so far away."""
+        return self.focal_px * self.baseline_m / distance_m - self.doffs_px
+
+    def depth_error_m(self, distance_m: float, *, scale: float) -> float:
+        """Return the expected error of the depth when the network runs at `scale`."""
+        product = self.focal_px * self.baseline_m
+        return distance_m**2 / product * self.disparity_error_px / scale
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One measured latency, from a receipt.
+
+    Attributes:
+        model: name of the model.
+        backend: what ran it.
+        device: on what.
+        precision: in what.
+        height: of what the network saw.
+        width: same.
+        p50_ms: median of a pair, end to end.
+        p99_ms: 99th percentile.
+        source: the file it is from.
+    """
+
+    model: str
+    backend: str
+    device: str
+    precision: str
+    height: int
+    width: int
+    p50_ms: float
+    p99_ms: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SizeOption:
+    """One size that the network could run at.
+
+    Attributes:
+        scale: of the pictures.
+        inference_size: (height, width) that the network sees.
+        nearest_m: nearest distance inside its range.
+        far_error_m: expected error at the farthest distance.
+        gmacs: model -> 1e9 multiply-adds of one pair.
+        measured: model -> what receipts say at this size; without entry: not measured.
+    """
+
+    scale: float
+    inference_size: tuple[int, int]
+    nearest_m: float
+    far_error_m: float
+    gmacs: dict[str, float]
+    measured: dict[str, Measurement]
+
+
+@dataclass(frozen=True, slots=True)
+class DepthExpectation:
+    """What to expect at one distance."""
+
+    distance_m: float
+    disparity_px: float
+    error_m: float
+    error_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer.
+
+    Attributes:
+        request: what was asked.
+        max_disparity_px: largest disparity, in pixels of the pictures: `--max-disparity`.
+        option: the size to run at.
+        model: the model to take.
+        why: how the model was chosen.
+        expected: by distance, at that size.
+        options: all sizes that reach the nearest distance.
+        notes: what to know.
+    """
+
+    request: PlanRequest
+    max_disparity_px: float
+    option: SizeOption
+    model: str
+    why: str
+    expected: tuple[DepthExpectation, ...]
+    options: tuple[SizeOption, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as a JSON object; what was not measured is null."""
+        found = asdict(self)
+        measured = self.option.measured.get(self.model)
+        found["latency"] = None if measured is None else asdict(measured)
+        return found
+
+
+def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ()) -> Plan:
+    """Return the plan for a rig.
+
+    Of measured models the costliest that keeps the rate at its 99th percentile is taken, at the
+    largest size where one does; without measurements the bundled model at the largest size.
+
+    Raises:
+        InputError: no size of at least 64 px reaches the nearest distance.
+    """
+    options = _options(request, measurements)
+    option, model, why = _choice(request, options)
+    nearest_px = request.disparity_px(request.near_m)
+    ratio = (request.far_m / request.near_m) ** (1 / (_DISTANCES - 1))
+    distances = [request.near_m * ratio**step for step in range(_DISTANCES)]
+    return Plan(
+        request,
+        max_disparity_px=float(math.ceil(nearest_px / 0.95)),
+        option=option,
+        model=model,
+        why=why,
+        expected=tuple(_expectation(request, distance, option.scale) for distance in distances),
+        options=options,
+        notes=tuple(_notes(request, option)),
+    )
+
+
+def plan_request(
+    *,
+    calibration: tuple[Path, ...],
+    focal_px: float | None,
+    baseline_m: float | None,
+    size: tuple[int, int],
+    near_m: float,
+    far_m: float,
+    rate_hz: float,
+    disparity_error_px: float,
+) -> PlanRequest:
+    """Return a request from a calibration's files, or from focal length and baseline.
+
+    Args:
+        calibration: the file or both files; empty: none.
+        focal_px: overrides the calibration's.
+        baseline_m: same.
+        size: (height, width) of the pictures.
+        near_m: as in `PlanRequest`, like the rest.
+        far_m: same.
+        rate_hz: same.
+        disparity_error_px: same.
+
+    Raises:
+        InputError: the calibration cannot be used, or a value is impossible.
+    """
+    doffs_px = 0.0
+    if calibration:
+        from litestereo.runtime.geometry.read import read_calibration
+        from litestereo.runtime.geometry.rectify import rectified_calibration
+
+        read = read_calibration(calibration, size=size, baseline_m=baseline_m)
+        rig = rectified_calibration(read)
+        focal_px = focal_px or rig.focal_px
+        baseline_m, doffs_px, size = rig.baseline_m, rig.doffs_px, rig.size or size
+    if focal_px is None or baseline_m is None:
+        raise InputError("the plan needs focal length and baseline; give them or a calibration")
+    return PlanRequest(
+        focal_px, baseline_m, size, near_m, far_m, rate_hz, disparity_error_px, doffs_px
+    )
+
+
+def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
+    """Return the latencies in JSON files, or in folders of them.
+
+    A file holds one record or a list of them (also under "measurements"), each with the fields of
+    `Measurement` but `source`; records of other kinds are left out.
+
+    Raises:
+        InputError: a file cannot be read, or a record is not whole.
+    """
+    files = [
+        file
+        for path in paths
+        for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])
+    ]
+    found: list[Measurement] = []
+    for file in files:
+        try:
+            content = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read measurements from {file}: {error}") from error
+        if isinstance(content, dict):
+            content = content.get("measurements", [content])
+        found += [_measurement(r, file) for r in content if isinstance(r, dict) and "p50_ms" in r]
+    return found
+
+
+def _measurement(record: dict[str, Any], file: Path) -> Measurement:
+    try:
+        return Measurement(
+            model=str(record["model"]),
+            backend=str(record["backend"]),
+            device=str(record["device"]),
+            precision=str(record["precision"]),
+            height=int(record["height"]),
+            width=int(record["width"]),
+            p50_ms=float(record["p50_ms"]),
+            p99_ms=float(record["p99_ms"]),
+            source=str(file),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"a measurement in {file} is not whole: {error!r}") from error
+
+
+def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple[SizeOption, ...]:
+    """Return the sizes that reach the nearest distance, the largest first."""
+    nearest_px = request.disparity_px(request.near_m)
+    if nearest_px <= 0:
+        raise InputError(
+            f"at {request.near_m:g} m the disparity is {nearest_px:.1f} px; doffs is wrong"
+        )
+    reach = min(1.0, _USABLE_RANGE_PX / nearest_px)
+    scales = sorted({reach, *(scale for scale in _SCALES if scale < reach)}, reverse=True)
+    options = tuple(
+        _option(request, scale, measurements)
+        for scale in scales
+        if min(request.size) * scale >= _SMALLEST_PX
+    )
+    if not options:
+        raise InputError(
+            f"at {request.near_m:g} m the disparity is {nearest_px:.0f} px: {RANGE_PX} px reach it "
+            f"only at {reach:.2g} of the size, which is too small; use a shorter baseline, or "
+            "keep farther away"
+        )
+    return options
+
+
+def _option(request: PlanRequest, scale: float, measurements: Sequence[Measurement]) -> SizeOption:
+    from litestereo.models.registry import MODEL_SPECS
+
+    height, width = (
+        math.ceil(max(1, round(side * scale)) / _MULTIPLE) * _MULTIPLE for side in request.size
+    )
+    product = request.focal_px * request.baseline_m
+    fitting = [m for m in measurements if (m.height, m.width) == (height, width)]
+    return SizeOption(
+        scale=scale,
+        inference_size=(height, width),
+        nearest_m=product / (_USABLE_RANGE_PX / scale + request.doffs_px),
+        far_error_m=request.depth_error_m(request.far_m, scale=scale),
+        gmacs={
+            spec.name: round(spec.gmacs_384x1248 * height * width / (384 * 1248), 2)
+            for spec in MODEL_SPECS.values()
+        },
+        # Of several backends and precisions the quickest is what would be run.
+        measured={m.model: m for m in sorted(fitting, key=lambda m: -m.p50_ms)},
+    )
+
+
+def _choice(request: PlanRequest, options: Sequence[SizeOption]) -> tuple[SizeOption, str, str]:
+    from litestereo.assets import bundled_models
+
+    period_ms = 1000 / request.rate_hz
+    for option in options:
+        quick = [m for m in option.measured.values() if m.p99_ms <= period_ms]
+        if quick:
+            best = max(quick, key=lambda m: option.gmacs.get(m.model, 0.0))
+            why = (
+                f"the costliest measured model within {period_ms:.1f} ms at this size: p99 "
+                f"{best.p99_ms:.1f} ms on {best.device} ({best.backend}, {best.precision})"
+            )
+            return option, best.model, why
+    model = next(iter(bundled_models()), "las1")
+    if any(option.measured for option in options):
+        why = f"no measured model keeps {period_ms:.1f} ms at any of these sizes; lower the rate"
+        return options[-1], model, why
+    return options[0], model, "not measured at these sizes: time it on your device first"
+
+
+def _expectation(request: PlanRequest, distance_m: float, scale: float) -> DepthExpectation:
+    error_m = request.depth_error_m(distance_m, scale=scale)
+    return DepthExpectation(
+        distance_m, request.disparity_px(distance_m), error_m, error_m / distance_m
+    )
+
+
+def _notes(request: PlanRequest, option: SizeOption) -> list[str]:
+    notes = []
+    if option.scale < 1:
+        notes.append(
+            f"runs at {option.scale:.3g} of the size: errors in the picture's pixels are "
+            f"{1 / option.scale:.3g} times those of the network"
+        )
+    error_share = option.far_error_m / request.far_m
+    if error_share > _USEFUL_ERROR_SHARE:
+        longer_m = request.baseline_m * error_share / _USEFUL_ERROR_SHARE
+        notes.append(
+            f"at {request.far_m:g} m the expected error is {error_share:.0%} of the distance; for "
+            f"{_USEFUL_ERROR_SHARE:.0%} the baseline would have to be {longer_m:.3g} m at this "
+            "focal length"
+        )
+    return notes

@@ -1,0 +1,161 @@
+"""The range chooser: numbers by hand, the rate, and latencies that are never invented."""
+
+import json
+
+import pytest
+
+from litestereo.cli import plan_main
+from litestereo.errors import InputError
+from litestereo.runtime.plan import PlanRequest, make_plan, read_measurements
+from litestereo.runtime.plan_text import plan_text
+
+
+def request(**changes):
+    fields = {
+        "focal_px": 700.0,
+        "baseline_m": 0.12,
+        "size": (720, 1280),
+        "near_m": 0.6,
+        "far_m": 12.0,
+        "rate_hz": 30.0,
+    }
+    return PlanRequest(**(fields | changes))
+
+
+def record(**changes):
+    fields = {
+        "model": "las1",
+        "backend": "tensorrt",
+        "device": "a GPU",
+        "precision": "fp16",
+        "height": 736,
+        "width": 1280,
+        "p50_ms": 20.0,
+        "p99_ms": 24.0,
+    }
+    return fields | changes
+
+
+def measured(tmp_path, *records):
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps({"measurements": list(records)}))
+    return read_measurements([path])
+
+
+def test_a_range_that_fits_runs_at_full_size():
+    plan = make_plan(request())
+    assert plan.option.scale == 1
+    assert plan.option.inference_size == (736, 1280)
+    assert plan.max_disparity_px == 148  # 700 * 0.12 / 0.6 = 140 px, and 5 % of the range beyond
+    first, last = plan.expected[0], plan.expected[-1]
+    assert (first.distance_m, first.disparity_px) == (0.6, pytest.approx(140))
+    assert last.distance_m == pytest.approx(12)
+    assert last.error_m == pytest.approx(144 / 84 * 0.25)
+    assert last.error_share == pytest.approx(12 / 84 * 0.25)
+
+
+def test_a_longer_range_runs_smaller_by_just_as_much():
+    plan = make_plan(request(near_m=0.2))
+    assert plan.option.scale == pytest.approx(0.95 * 192 / 420)
+    assert plan.option.nearest_m == pytest.approx(0.2)
+    assert plan.option.inference_size == (320, 576)
+    assert plan.expected[0].error_m == pytest.approx(0.04 / 84 * 0.25 / plan.option.scale)
+    assert "runs at 0.434 of the size" in plan.notes[0]
+
+
+def test_doffs_counts():
+    plan = make_plan(request(doffs_px=40.0))
+    assert plan.expected[0].disparity_px == pytest.approx(100)
+    assert plan.option.nearest_m == pytest.approx(84 / (0.95 * 192 + 40))
+
+
+def test_nothing_is_said_about_speed_without_measurements():
+    plan = make_plan(request())
+    assert plan.model == "las1"
+    assert "not measured" in plan.why
+    assert plan.to_json()["latency"] is None
+    assert "latency       not measured; 30 Hz leave 33.3 ms" in plan_text(plan)
+
+
+def test_the_costliest_model_within_the_rate_is_taken(tmp_path):
+    found = measured(
+        tmp_path,
+        record(),
+        record(model="las2_l", p50_ms=30, p99_ms=32),
+        record(model="las2_h", p50_ms=40, p99_ms=45),
+        record(model="las2_l", backend="slow", p50_ms=90, p99_ms=95),
+        record(model="las2_m", height=384, p99_ms=1),
+    )
+    plan = make_plan(request(), measurements=found)
+    assert plan.model == "las2_l"
+    assert plan.option.measured["las2_l"].backend == "tensorrt"
+    assert plan.to_json()["latency"]["p99_ms"] == 32
+    assert "las2_m 71.9, not measured" in plan_text(plan)
+
+
+def test_a_smaller_size_is_taken_where_only_that_keeps_the_rate(tmp_path):
+    small = record(height=384, width=640, p50_ms=8, p99_ms=9)
+    plan = make_plan(request(), measurements=measured(tmp_path, record(p99_ms=99), small))
+    assert (plan.option.scale, plan.option.inference_size) == (0.5, (384, 640))
+    plan = make_plan(request(rate_hz=500), measurements=measured(tmp_path, record(), small))
+    assert "no measured model keeps 2.0 ms" in plan.why
+
+
+def test_a_far_error_that_is_useless_names_the_baseline_for_better():
+    plan = make_plan(request(far_m=60))
+    (note,) = plan.notes
+    assert "at 60 m the expected error is 18% of the distance" in note
+    assert "0.429 m" in note
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"near_m": 0}, "near_m is 0"),
+        ({"near_m": 20}, "need near < far"),
+        ({"baseline_m": 120}, r"give metres \(0\.12\?\)"),
+        ({"size": (10, 10)}, "too small"),
+        ({"rate_hz": float("nan")}, "rate_hz is nan"),
+    ],
+)
+def test_impossible_rigs_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        request(**changes)
+
+
+def test_a_nearest_distance_that_no_size_reaches():
+    with pytest.raises(InputError, match="shorter baseline"):
+        make_plan(request(near_m=0.01))
+
+
+def test_broken_measurements(tmp_path):
+    path = tmp_path / "receipt.json"
+    path.write_text("{")
+    with pytest.raises(InputError, match="cannot read measurements"):
+        read_measurements([path])
+    path.write_text(json.dumps([{"p50_ms": 3}, {"other": 1}]))
+    with pytest.raises(InputError, match="is not whole"):
+        read_measurements([tmp_path])
+    path.write_text(json.dumps([{"accuracy": 3}]))
+    assert read_measurements([tmp_path]) == []
+
+
+def status_of(*arguments):
+    try:
+        return plan_main([*map(str, arguments)])
+    except SystemExit as leaving:
+        return leaving.code or 0
+
+
+def test_command(capsys, tmp_path):
+    known = ("--near", 0.5, "--far", 10, "--size", 720, 1280)
+    assert status_of("--focal", 700, "--baseline", 0.12, *known) == 0
+    assert "run at        736x1280" in capsys.readouterr().out
+    path = tmp_path / "K.txt"
+    path.write_text("700 0 640 0 700 360 0 0 1\n120\n")
+    assert status_of("--calib", path, *known, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["request"]["baseline_m"] == 0.12
+    assert status_of("--focal", 700, *known) == 2
+    assert "need --focal and --baseline, or --calib FILE" in capsys.readouterr().err
+    assert status_of("--focal", 700, "--baseline", 120, *known) == 1
+    assert "give metres (0.12?)" in capsys.readouterr().err
