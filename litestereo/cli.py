@@ -543,7 +543,8 @@ def plan(
     if not calib and (focal is None or baseline is None):
         raise typer.BadParameter("need --focal and --baseline, or --calib FILE")
 
-    from litestereo.runtime.plan import make_plan, plan_request, read_measurements
+    from litestereo.runtime.measurements import read_measurements
+    from litestereo.runtime.plan import make_plan, plan_request
     from litestereo.runtime.plan_text import plan_text
 
     request = plan_request(

@@ -7,7 +7,6 @@ doubles it in the picture, and z^2 / (f b) turns it into metres.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from litestereo.errors import InputError
+from litestereo.runtime.measurements import Measurement
 
 __all__ = [
     "DepthExpectation",
-    "Measurement",
     "Plan",
     "PlanRequest",
     "SizeOption",
     "make_plan",
     "plan_request",
-    "read_measurements",
 ]
 
 RANGE_PX = 192
@@ -90,33 +88,6 @@ class PlanRequest:
         """Return the expected error of the depth when the network runs at `scale`."""
         product = self.focal_px * self.baseline_m
         return distance_m**2 / product * self.disparity_error_px / scale
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One measured latency, from a receipt.
-
-    Attributes:
-        model: name of the model.
-        backend: what ran it.
-        device: on what.
-        precision: in what.
-        height: of what the network saw.
-        width: same.
-        p50_ms: median of a pair, end to end.
-        p99_ms: 99th percentile.
-        source: the file it is from.
-    """
-
-    model: str
-    backend: str
-    device: str
-    precision: str
-    height: int
-    width: int
-    p50_ms: float
-    p99_ms: float
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,49 +221,6 @@ def plan_request(
     )
 
 
-def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
-    """Return the latencies in JSON files, or in folders of them.
-
-    A file holds one record or a list of them (also under "measurements"), each with the fields of
-    `Measurement` but `source`; records of other kinds are left out.
-
-    Raises:
-        InputError: a file cannot be read, or a record is not whole.
-    """
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])
-    ]
-    found: list[Measurement] = []
-    for file in files:
-        try:
-            content = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read measurements from {file}: {error}") from error
-        if isinstance(content, dict):
-            content = content.get("measurements", [content])
-        found += [_measurement(r, file) for r in content if isinstance(r, dict) and "p50_ms" in r]
-    return found
-
-
-def _measurement(record: dict[str, Any], file: Path) -> Measurement:
-    try:
-        return Measurement(
-            model=str(record["model"]),
-            backend=str(record["backend"]),
-            device=str(record["device"]),
-            precision=str(record["precision"]),
-            height=int(record["height"]),
-            width=int(record["width"]),
-            p50_ms=float(record["p50_ms"]),
-            p99_ms=float(record["p99_ms"]),
-            source=str(file),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"a measurement in {file} is not whole: {error!r}") from error
-
-
 def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple[SizeOption, ...]:
     """Return the sizes that reach the nearest distance, the largest first."""
     nearest_px = request.disparity_px(request.near_m)
@@ -323,7 +251,7 @@ def _option(request: PlanRequest, scale: float, measurements: Sequence[Measureme
         math.ceil(max(1, round(side * scale)) / _MULTIPLE) * _MULTIPLE for side in request.size
     )
     product = request.focal_px * request.baseline_m
-    fitting = [m for m in measurements if (m.height, m.width) == (height, width)]
+    fitting = [m for m in measurements if m.inference_size == (height, width)]
     return SizeOption(
         scale=scale,
         inference_size=(height, width),
@@ -371,6 +299,12 @@ def _notes(request: PlanRequest, option: SizeOption) -> list[str]:
         notes.append(
             f"runs at {option.scale:.3g} of the size: errors in the picture's pixels are "
             f"{1 / option.scale:.3g} times those of the network"
+        )
+    if request.disparity_px(request.far_m) <= 0:
+        end_m = request.focal_px * request.baseline_m / request.doffs_px
+        notes.append(
+            f"from {end_m:.3g} m on the disparity is negative (doffs {request.doffs_px:g} px), "
+            "which no network answers: shift the right picture by doffs"
         )
     error_share = option.far_error_m / request.far_m
     if error_share > _USEFUL_ERROR_SHARE:

@@ -6,7 +6,8 @@ import pytest
 
 from litestereo.cli import plan_main
 from litestereo.errors import InputError
-from litestereo.runtime.plan import PlanRequest, make_plan, read_measurements
+from litestereo.runtime.measurements import read_measurements
+from litestereo.runtime.plan import PlanRequest, make_plan
 from litestereo.runtime.plan_text import plan_text
 
 
@@ -22,23 +23,22 @@ def request(**changes):
     return PlanRequest(**(fields | changes))
 
 
-def record(**changes):
-    fields = {
-        "model": "las1",
-        "backend": "tensorrt",
+def subject(model="las1", size=(736, 1280), p50=20.0, p99=24.0, backend="tensorrt"):
+    """Return a receipt's subject, as far as the plan looks at it."""
+    total = {"samples": 900, "p50_ms": p50, "p99_ms": p99, "max_ms": 99.0}
+    return {
+        "model": model,
+        "backend": backend,
         "device": "a GPU",
         "precision": "fp16",
-        "height": 736,
-        "width": 1280,
-        "p50_ms": 20.0,
-        "p99_ms": 24.0,
+        "inference_size": list(size),
+        "closed": {"summary": {"total": total}},
     }
-    return fields | changes
 
 
-def measured(tmp_path, *records):
+def measured(tmp_path, *subjects):
     path = tmp_path / "receipt.json"
-    path.write_text(json.dumps({"measurements": list(records)}))
+    path.write_text(json.dumps({"schema": "litestereo.latency", "subjects": subjects}))
     return read_measurements([path])
 
 
@@ -80,25 +80,36 @@ def test_nothing_is_said_about_speed_without_measurements():
 def test_the_costliest_model_within_the_rate_is_taken(tmp_path):
     found = measured(
         tmp_path,
-        record(),
-        record(model="las2_l", p50_ms=30, p99_ms=32),
-        record(model="las2_h", p50_ms=40, p99_ms=45),
-        record(model="las2_l", backend="slow", p50_ms=90, p99_ms=95),
-        record(model="las2_m", height=384, p99_ms=1),
+        subject(),
+        subject("las2_l", p50=30, p99=32),
+        subject("las2_h", p50=40, p99=45),
+        subject("las2_l", p50=90, p99=95, backend="slow"),
+        subject("las2_m", size=(384, 1280), p99=1),
+        subject("las2_s", p50=None),
     )
     plan = make_plan(request(), measurements=found)
     assert plan.model == "las2_l"
     assert plan.option.measured["las2_l"].backend == "tensorrt"
     assert plan.to_json()["latency"]["p99_ms"] == 32
-    assert "las2_m 71.9, not measured" in plan_text(plan)
+    text = plan_text(plan)
+    assert "p50 30.0 ms, p99 32.0 ms on a GPU (tensorrt, fp16" in text
+    assert "las2_m 72.0, not measured" in text
+    assert "las2_s 47.6, not measured" in text
 
 
 def test_a_smaller_size_is_taken_where_only_that_keeps_the_rate(tmp_path):
-    small = record(height=384, width=640, p50_ms=8, p99_ms=9)
-    plan = make_plan(request(), measurements=measured(tmp_path, record(p99_ms=99), small))
+    small = subject(size=(384, 640), p50=8, p99=None)  # too few samples: the slowest counts
+    assert measured(tmp_path, small)[0].p99_ms == 99
+    small = subject(size=(384, 640), p50=8, p99=9)
+    plan = make_plan(request(), measurements=measured(tmp_path, subject(p99=99), small))
     assert (plan.option.scale, plan.option.inference_size) == (0.5, (384, 640))
-    plan = make_plan(request(rate_hz=500), measurements=measured(tmp_path, record(), small))
+    plan = make_plan(request(rate_hz=500), measurements=measured(tmp_path, subject(), small))
     assert "no measured model keeps 2.0 ms" in plan.why
+
+
+def test_disparities_that_turn_negative_are_said():
+    plan = make_plan(request(doffs_px=40.0))
+    assert "from 2.1 m on the disparity is negative" in plan.notes[0]
 
 
 def test_a_far_error_that_is_useless_names_the_baseline_for_better():
@@ -133,11 +144,13 @@ def test_broken_measurements(tmp_path):
     path.write_text("{")
     with pytest.raises(InputError, match="cannot read measurements"):
         read_measurements([path])
-    path.write_text(json.dumps([{"p50_ms": 3}, {"other": 1}]))
+    path.write_text('{"schema": "litestereo.latency", "subjects": [{"model": "las1"}]}')
     with pytest.raises(InputError, match="is not whole"):
         read_measurements([tmp_path])
-    path.write_text(json.dumps([{"accuracy": 3}]))
+    path.write_text('{"schema": "litestereo.accuracy"}')
     assert read_measurements([tmp_path]) == []
+    with pytest.raises(InputError, match="no receipt of latency"):
+        read_measurements([path])
 
 
 def status_of(*arguments):
