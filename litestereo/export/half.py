@@ -255,7 +255,8 @@ class _Writer:
         name = f"{tensor.name}::float16" if half else tensor.name
         if name not in self.constants:
             array = numpy_helper.to_array(tensor)
-            typed = array.astype(np.float16) if half else array
+            with np.errstate(over="ignore"):  # the range check's and the gate's business
+                typed = array.astype(np.float16) if half else array
             self.constants[name] = numpy_helper.from_array(typed, name)
         return name
 

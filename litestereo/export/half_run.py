@@ -170,6 +170,15 @@ class Erf(OpRun):
         return _rounded(torch.erf(_wide(x)), x)
 
 
+class GatherElements(OpRun):
+    """Gathering along one axis; the evaluator's own takes at most 64 levels."""
+
+    op_domain = ""
+
+    def _run(self, x: _Array, indices: _Array, *, axis: int | None = None) -> tuple[_Array]:
+        return (np.take_along_axis(x, indices, axis or 0),)
+
+
 class Resize(OpRun):
     """Enlargement by whole factors; the evaluator's own visits every pixel in Python."""
 
@@ -196,4 +205,4 @@ _RESIZES = {
     ("linear", "half_pixel"): "bilinear",
     ("linear", "pytorch_half_pixel"): "bilinear",
 }
-_FAST = (Conv, ConvTranspose, MatMul, LayerNormalization, Erf, Resize)
+_FAST = (Conv, ConvTranspose, MatMul, LayerNormalization, Erf, GatherElements, Resize)

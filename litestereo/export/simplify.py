@@ -33,12 +33,10 @@ def simplify(model: ModelProto) -> ModelProto:
     Raises:
         ExportError: if the result is not valid ONNX of opset 17, or lost an input.
     """
-    import onnxslim
-
     weights = list(model.graph.input)[_PICTURES:]
     packed = _pack(model, weights)
     constants_to_initializers(packed)
-    slim: ModelProto = onnxslim.slim(packed)
+    slim = _slim(packed)
     _unpack(slim, weights)
     slim.ir_version = _IR_VERSION
     # Intermediate shapes are hints that every reader infers again; with dynamic sizes they are
@@ -47,6 +45,21 @@ def simplify(model: ModelProto) -> ModelProto:
     _name_sizes(slim)
     check_model(slim, opset=OPSET)
     return slim
+
+
+def _slim(model: ModelProto) -> ModelProto:
+    """Return `model` simplified until nothing more goes."""
+    import onnxslim
+
+    nodes = len(model.graph.node) + 1
+    while len(model.graph.node) < nodes:
+        nodes = len(model.graph.node)
+        # ONNX infers the shapes, not onnxslim: its own inference carries values through a Slice
+        # of step -1 wrongly (0.1.98), which moved the padding of a fixed-size cost volume to
+        # another axis, and it takes most of onnxslim's time.
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        model = onnxslim.slim(inferred, no_shape_infer=True)
+    return model
 
 
 def _pack(model: ModelProto, weights: Sequence[ValueInfoProto]) -> ModelProto:

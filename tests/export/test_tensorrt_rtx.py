@@ -1,0 +1,38 @@
+"""NVIDIA's own parser and builder, which TensorRT-RTX brings to machines without a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from litestereo.export.artifact import write_artifact
+from litestereo.export.pipeline import fp16_graph
+from litestereo.models import MODEL_NAMES
+
+pytestmark = pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None,
+    reason="TensorRT-RTX is not installed (x86-64 Linux: pip install tensorrt-rtx)",
+)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_artefact_parses_and_builds_strongly_typed(name, precision, exported, pair, tmp_path):
+    graph = exported(name).graph
+    if precision == "fp16":
+        graph = fp16_graph(graph, pairs=[pair]).model
+    path = write_artifact(graph, tmp_path / f"{name}.onnx")
+    program = Path(__file__).with_name("rtx_build.py")
+    size = [str(side) for side in pair.size]
+    done = subprocess.run(
+        [sys.executable, program, path, *size], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["errors"] == []
+    assert answer["plan_bytes"] > path.stat().st_size / 4
