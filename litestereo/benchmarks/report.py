@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from litestereo._version import __version__
 from litestereo.benchmarks.datasets import BrokenScene
+from litestereo.benchmarks.envelope import header
 from litestereo.benchmarks.metrics import (
     MetricOptions,
     RegionMetrics,
@@ -24,6 +25,7 @@ from litestereo.benchmarks.sparsification import Sparsification
 
 __all__ = [
     "REGIONS",
+    "SCHEMA",
     "SCHEMA_VERSION",
     "EvaluationReport",
     "Group",
@@ -32,6 +34,7 @@ __all__ = [
     "group_results",
 ]
 
+SCHEMA = "litestereo.evaluation"
 SCHEMA_VERSION = 1
 REGIONS = ("all", "noc")
 Rule = Literal["mean", "pooled"]
@@ -147,8 +150,7 @@ class EvaluationReport:
         `broken` (BrokenScene). Percentages run 0..100, errors are in pixels, null is unknown.
         """
         return {
-            "schema": "litestereo.evaluation",
-            "schema_version": SCHEMA_VERSION,
+            **header(SCHEMA, SCHEMA_VERSION),
             "litestereo_version": self.litestereo_version,
             "matcher": self.matcher,
             "options": asdict(self.options),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from litestereo.benchmarks.datasets import BrokenScene
+from litestereo.benchmarks.envelope import check_header, read_json
 from litestereo.benchmarks.metrics import MetricOptions, RegionMetrics
 from litestereo.benchmarks.report import (
     REGIONS,
+    SCHEMA,
     SCHEMA_VERSION,
     EvaluationReport,
     Group,
@@ -23,7 +24,6 @@ from litestereo.errors import InputError
 
 __all__ = ["read_report", "report_from_json"]
 
-_HEADER = {"schema": "litestereo.evaluation", "schema_version": SCHEMA_VERSION}
 _Record = TypeVar("_Record")
 
 
@@ -33,10 +33,7 @@ def read_report(path: Path) -> EvaluationReport:
     Raises:
         InputError: the file cannot be read, or is no such report.
     """
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} as JSON: {error}") from error
+    content = read_json(path)
     try:
         return report_from_json(content)
     except InputError as error:
@@ -49,12 +46,7 @@ def report_from_json(content: Mapping[str, Any]) -> EvaluationReport:
     Raises:
         InputError: a field is missing, unknown, or not of its kind.
     """
-    for name, expected in _HEADER.items():
-        if content.get(name) != expected:
-            raise InputError(
-                f"{name} is {content.get(name)!r}, need {expected!r}: not a report of stereo-eval, "
-                "or one of another version"
-            )
+    check_header(content, SCHEMA, SCHEMA_VERSION, command="stereo-eval")
     try:
         return EvaluationReport(
             matcher=str(content["matcher"]),
