@@ -582,11 +582,12 @@ def doctor(
     baseline: Annotated[
         float | None, typer.Option(min=1e-4, show_default="the calibration's", help="In metres.")
     ] = None,
+    pair_only: Annotated[bool, typer.Option("--pair-only", help="Leave the machine out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
-    """Say what is wrong with this machine, or with a pair and its calibration, and what to do.
+    """Say what is wrong with this machine, a pair and its calibration, and what to do about it.
 
     Exit status 1 when there is a fault.
     """
@@ -594,11 +595,15 @@ def doctor(
         raise typer.BadParameter(f"need LEFT and RIGHT, or neither; got {len(pictures)} pictures")
     if calib and not pictures:
         raise typer.BadParameter("a calibration is checked against a pair; give LEFT and RIGHT")
+    if pair_only and not pictures:
+        raise typer.BadParameter("--pair-only needs a pair; give LEFT and RIGHT")
 
     from litestereo.runtime.doctor.report import examine
 
     pair = (pictures[0], pictures[1]) if pictures else None
-    report = examine(pair, calibration=tuple(calib or ()), baseline_m=baseline)
+    report = examine(
+        pair, calibration=tuple(calib or ()), baseline_m=baseline, machine=not pair_only
+    )
     print(json.dumps(report.to_json(), indent=1) if as_json else "\n".join(report.words()))
     if report.faults:
         raise typer.Exit(1)

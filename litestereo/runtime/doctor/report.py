@@ -20,8 +20,8 @@ class DoctorReport:
     """What was looked at and found.
 
     Attributes:
-        machine: None where only a pair was asked for.
-        pair: None where only the machine was asked for.
+        machine: None where only the pair was asked for.
+        pair: None where no pictures were given.
         rig: with a calibration only.
         size: (height, width) of the pictures.
     """
@@ -68,20 +68,28 @@ def examine(
     *,
     calibration: tuple[Path, ...] = (),
     baseline_m: float | None = None,
+    machine: bool = True,
 ) -> DoctorReport:
-    """Return the state of this machine, or of a pair and its calibration where one is given.
+    """Return the state of this machine, and of a pair and its calibration where they are given.
+
+    Args:
+        pictures: left and right.
+        calibration: of the pair, one file or two.
+        baseline_m: in metres, where the file has none or an unclear unit.
+        machine: look at the machine too.
 
     Raises:
         InputError: the pictures cannot be read, or are no pair.
     """
-    if pictures is None:
-        return DoctorReport(examine_machine())
-    pair = read_pair(*pictures)
+    pair = None if pictures is None else read_pair(*pictures)  # first, for it may be refused
+    found = examine_machine() if machine else None
+    if pair is None:
+        return DoctorReport(found)
     size = pair.left.shape[0], pair.left.shape[1]
     if not calibration:
-        return DoctorReport(None, check_pair(pair.left, pair.right), size=size)
+        return DoctorReport(found, check_pair(pair.left, pair.right), size=size)
     rig = check_rig(pair.left, pair.right, calibration=calibration, baseline_m=baseline_m)
-    return DoctorReport(None, rig.pair, rig, size)
+    return DoctorReport(found, rig.pair, rig, size)
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

@@ -42,10 +42,10 @@ def occluded_by_warp(disparity_px: Disparity, *, tolerance_px: float = 1.0) -> M
     """
     height, width = disparity_px.shape
     columns = np.arange(width, dtype=np.float32)
-    landing = np.rint(columns - np.nan_to_num(disparity_px)).astype(np.int32)
+    landing = np.rint(columns - np.nan_to_num(disparity_px)).astype(np.intp)
     outside = landing < 0
-    flat = np.clip(landing, 0, width - 1)
-    flat += (np.arange(height, dtype=np.int32) * width)[:, None]
+    flat = np.clip(landing, 0, width - 1, out=landing)
+    flat += (np.arange(height) * width)[:, None]
     # Of all pixels that land on one column the last one is the nearest, because x - d is the same
     # for all of them; and NumPy keeps the last of repeated assignments.
     nearest = np.zeros(height * width, np.float32)
@@ -55,7 +55,7 @@ def occluded_by_warp(disparity_px: Disparity, *, tolerance_px: float = 1.0) -> M
     seamless = cv2.morphologyEx(
         nearest.reshape(height, width), cv2.MORPH_CLOSE, np.ones((1, 3), np.uint8)
     )
-    hidden: Mask = seamless.ravel()[flat] > disparity_px + np.float32(tolerance_px)
+    hidden: Mask = seamless.ravel().take(flat) > disparity_px + np.float32(tolerance_px)
     return hidden | outside
 
 

@@ -29,7 +29,10 @@ __all__ = [
     "rectified_rig",
     "rotation_from",
     "rotation_from_vector",
+    "size_from",
 ]
+
+_LONGEST_SIDE_PX = 100_000
 
 _LENSES: dict[str, Distortion] = {
     "": "radtan",
@@ -69,6 +72,17 @@ def numbers(value: Any, *, what: str, counts: Sequence[int]) -> tuple[float, ...
     if not all(math.isfinite(n) for n in flat):
         raise InputError(f"{what} holds NaN or infinity; calibrate again")
     return tuple(float(n) for n in flat)
+
+
+def size_from(width: float, height: float, *, what: str) -> tuple[int, int]:
+    """Return (height, width) in whole pixels.
+
+    Raises:
+        InputError: they are no size that a picture has.
+    """
+    if not (0 < width <= _LONGEST_SIDE_PX and 0 < height <= _LONGEST_SIDE_PX):
+        raise InputError(f"{what} is {width:g} x {height:g}; need the pictures' width and height")
+    return round(height), round(width)
 
 
 def rotation_from(value: Any, *, what: str) -> Rotation:  # noqa: ANN401

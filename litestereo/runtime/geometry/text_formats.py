@@ -24,6 +24,7 @@ from litestereo.runtime.geometry.fields import (
     rectified_rig,
     rotation_from,
     rotation_from_vector,
+    size_from,
 )
 
 __all__ = ["from_k_txt", "from_kitti", "from_middlebury", "from_zed"]
@@ -53,19 +54,24 @@ def from_middlebury(text: str, *, size: Size, baseline_m: float | None) -> Calib
     left, right = (
         eye_from_matrix(_floats(fields[name].strip("[]")), what=name) for name in ("cam0", "cam1")
     )
-    doffs = float(fields.get("doffs", right.cx_px - left.cx_px))
-    if abs(doffs - (right.cx_px - left.cx_px)) > 0.01:
+    values = {
+        name: _float(fields[name], what=name)
+        for name in ("doffs", "baseline", "width", "height")
+        if name in fields
+    }
+    doffs = values.get("doffs", right.cx_px - left.cx_px)
+    if not abs(doffs - (right.cx_px - left.cx_px)) <= 0.01:
         raise InputError(
             f"doffs is {doffs:g} and cx of cam1 less cam0 {right.cx_px - left.cx_px:g}; they must "
             "agree: the file was edited or scaled by halves"
         )
     own_size = None
-    if "width" in fields and "height" in fields:
-        own_size = int(fields["height"]), int(fields["width"])
+    if "width" in values and "height" in values:
+        own_size = size_from(values["width"], values["height"], what="the size")
     return rectified_rig(
         left,
         right,
-        baseline=float(fields["baseline"]),
+        baseline=values["baseline"],
         unit="mm",
         source="Middlebury",
         size=own_size,
@@ -147,6 +153,8 @@ def from_zed(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
         raise InputError(f"the .conf file cannot be read: {error}") from error
     mode = _zed_mode([name[9:] for name in parser.sections() if name.startswith("LEFT_CAM_")], size)
     eyes = [_zed_eye(parser, f"{side}_CAM_{mode}") for side in ("LEFT", "RIGHT")]
+    if "STEREO" not in parser:
+        raise InputError("the ZED file has no section [STEREO]; it is not whole")
     stereo = {key: _float(value, what=key) for key, value in parser["STEREO"].items()}
     vector = tuple(_of_mode(stereo, name, mode) for name in ("rx", "cv", "rz"))
     # The file has the right camera's place seen from the left one; t is the opposite of it.
@@ -202,7 +210,7 @@ def _kitti_size(fields: dict[str, list[float]], key: str) -> Size:
     if len(fields.get(key, ())) != 2:
         return None
     width, height = fields[key]
-    return round(height), round(width)
+    return size_from(width, height, what=key)
 
 
 def _kitti_raw(

@@ -24,6 +24,7 @@ from litestereo.runtime.geometry.fields import (
     raw_rig,
     rectified_rig,
     rotation_from,
+    size_from,
 )
 
 __all__ = ["from_camera_infos", "from_kalibr", "from_opencv", "tree_from_xml"]
@@ -198,7 +199,11 @@ def from_kalibr(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) 
     if "T_cn_cnm1" in cameras[1]:
         pose = _pose(cameras[1], "T_cn_cnm1")
     elif all("T_cam_imu" in camera for camera in cameras):
-        pose = _pose(cameras[1], "T_cam_imu") @ np.linalg.inv(_pose(cameras[0], "T_cam_imu"))
+        first, second = (_pose(camera, "T_cam_imu") for camera in cameras)
+        # Both go out from the IMU; the inverse of a rotation is its transpose.
+        pose = np.eye(4)
+        pose[:3, :3] = second[:3, :3] @ first[:3, :3].T
+        pose[:3, 3] = second[:3, 3] - pose[:3, :3] @ first[:3, 3]
     else:
         raise InputError("cam1 has no T_cn_cnm1, and not both have T_cam_imu; need either")
     return raw_rig(
@@ -267,7 +272,7 @@ def _width_height(value: Any, what: str) -> Size:  # noqa: ANN401
     if value is None:
         return None
     width, height = numbers(value, what=what, counts=(2,))
-    return round(height), round(width)
+    return size_from(width, height, what=what)
 
 
 def _camera_info(tree: Tree) -> dict[str, Any]:

@@ -204,6 +204,8 @@ def _flow_map(tokens: list[str], number: int, depth: int) -> tuple[dict[str, Any
 
 
 def _scalar(text: str, number: int) -> str | float | int | bool | None:
+    if not text:
+        raise InputError(f"line {number}: a value is missing between brackets or commas")
     if text[0] in "\"'":
         if len(text) < 2 or text[-1] != text[0]:
             raise InputError(f"line {number}: {text!r} has an open quote")

@@ -152,11 +152,12 @@ def test_a_sound_pair(sound):
 
 
 def test_command_on_a_pair(files, capsys):
-    assert run(doctor_main, *files, "--json") == 0
+    assert run(doctor_main, "--pair-only", *files, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["findings"] == []
     assert report["pair"]["size"] == [300, 440]
-    assert run(doctor_main, *files[::-1]) == 1
+    assert report["machine"] is None
+    assert run(doctor_main, "--pair-only", *files[::-1]) == 1
     assert "fault: swapped eyes: 100% of what matches" in capsys.readouterr().out
 
 
@@ -176,21 +177,29 @@ def test_command_on_the_machine(capsys):
     assert capsys.readouterr().out.startswith("machine\n  litestereo: ")
 
 
+def test_command_on_both(files, capsys):
+    run(doctor_main, *files, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["machine"]["providers"]
+    assert report["pair"]["matches"] > 100
+
+
 def test_command_refuses_half_a_pair(files, capsys):
     assert run(doctor_main, files[0]) == 2
     assert "need LEFT and RIGHT, or neither" in capsys.readouterr().err
     assert run(doctor_main, "--calib", "x.yaml") == 2
+    assert run(doctor_main, "--pair-only") == 2
 
 
 def test_calibration_units_shape_and_files(files, tmp_path, capsys):
     path = tmp_path / "K.txt"
     path.write_text("440 0 220 0 440 150 0 0 1\n120\n")
-    assert run(doctor_main, *files, "--calib", str(path)) == 0
+    assert run(doctor_main, "--pair-only", *files, "--calib", str(path)) == 0
     assert "taken as millimetres: 0.12 m" in capsys.readouterr().out
     path.write_text("440 0 220 0 440 150 0 0 1\n7\n")
-    assert run(doctor_main, *files, "--calib", str(path)) == 1
+    assert run(doctor_main, "--pair-only", *files, "--calib", str(path)) == 1
     assert "neither metres" in capsys.readouterr().out
-    assert run(doctor_main, *files, "--calib", str(path), "--baseline", "0.07") == 0
+    assert run(doctor_main, "--pair-only", *files, "--calib", str(path), "--baseline", "0.07") == 0
 
 
 def test_focal_lengths_in_millimetres(sound, tmp_path):

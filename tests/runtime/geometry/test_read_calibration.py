@@ -1,5 +1,7 @@
 """Every calibration format, as its tool writes it, and the mistakes that people make with them."""
 
+import random
+
 import cv2
 import numpy as np
 import pytest
@@ -284,3 +286,58 @@ def test_a_rotation_that_is_none(tmp_path):
     text = rigs.kalibr().replace("- [0.99", "- [0.89", 1)
     with pytest.raises(InputError, match=r"is no rotation"):
         read_calibration(write(tmp_path, "c.yaml", text))
+
+
+def test_damaged_files_are_refused_by_our_errors_only(tmp_path):
+    """Seeded damage to every format: cut, doubled, swapped lines, strange tokens."""
+    rnd = random.Random(5)
+    tokens = [
+        "nan",
+        "1e400",
+        "-",
+        "[",
+        "]",
+        "{",
+        ":",
+        "'",
+        "\t",
+        "---",
+        "&a",
+        "\n",
+        "9" * 30,
+        "\xe9",
+    ]
+    seeds = [
+        rigs.MIDDLEBURY,
+        rigs.KITTI,
+        rigs.ZED,
+        rigs.kitti_raw(),
+        rigs.kalibr(from_imu=True),
+        rigs.camera_info("left") + "---\n" + rigs.camera_info("right"),
+        rigs.camera_info_message("left") + rigs.camera_info_message("right"),
+        rigs.opencv_files(tmp_path, suffix="xml", rectification=True).read_text(),
+        "700 0 320 0 700 240 0 0 1\n0.1\n",
+    ]
+    path = tmp_path / "damaged.txt"
+    outcomes = []
+    for round_ in range(600):
+        text = seeds[round_ % len(seeds)]
+        for _ in range(rnd.randint(1, 4)):
+            place, kind = rnd.randrange(len(text) + 1), rnd.randrange(4)
+            if kind == 0:
+                text = text[:place] + rnd.choice(tokens) + text[place:]
+            elif kind == 1:
+                text = text[:place] + text[place + rnd.randint(1, 30) :]
+            elif kind == 2:
+                text = text[: max(place, 1)]
+            else:
+                lines = text.split("\n")
+                lines[rnd.randrange(len(lines))] = rnd.choice(lines)
+                text = "\n".join(lines)
+        path.write_text(text)
+        try:
+            read_calibration(path, size=rnd.choice([rigs.SIZE, (720, 1280), (375, 1242)]))
+            outcomes.append("read")
+        except InputError:
+            outcomes.append("refused")
+    assert set(outcomes) == {"read", "refused"}
