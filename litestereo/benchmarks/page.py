@@ -146,11 +146,12 @@ def _figure(tile: _Tile) -> str:
         layers.append(("error", tile.error))
     images = "".join(f'<img class="{name}" alt="{name}" src="{uri}">' for name, uri in layers)
     last = 100 * (len(layers) - 1)
+    ends = "".join(f"<span>{name}</span>" for name, _ in layers)
     return (
         f'<figure {data} style="--x:100"><figcaption><b>{escape(tile.result.key)}</b> '
         f'{words or "no ground truth"}</figcaption><div class="stack">{images}</div>'
         f'<input type="range" min="0" max="{last}" value="100" '
-        f'aria-label="left, disparity, error"></figure>'
+        f'aria-label="left, disparity, error"><div class="ends">{ends}</div></figure>'
     )
 
 
@@ -200,6 +201,7 @@ figure {{ margin: 2rem 0; }}
 .disparity {{ clip-path: inset(0 calc(100% - min(var(--x), 100) * 1%) 0 0); }}
 .error {{ clip-path: inset(0 calc(200% - max(var(--x), 100) * 1%) 0 0); }}
 input[type=range] {{ width: 100%; margin: .5rem 0; }}
+.ends {{ display: flex; justify-content: space-between; font-size: 12px; }}
 .legend span {{ display: inline-block; padding: 0 .6rem; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #111; color: #eee; }} }}
 </style>

@@ -1,0 +1,105 @@
+"""The memory of a subject, measured in a process that has nothing else to do.
+
+In the process that times several subjects side by side, nobody can tell whose memory it is.
+`python -m litestereo.benchmarks.latency.memory SUBJECT HEIGHT WIDTH DEVICE [THREADS]` is that other
+process; it prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from litestereo.benchmarks.envelope import decode
+from litestereo.benchmarks.latency.pictures import bench_pair
+from litestereo.benchmarks.latency.sensors import open_nvml
+from litestereo.benchmarks.latency.subjects import SubjectSpec, open_subject
+from litestereo.errors import EngineError
+
+__all__ = ["Memory", "measure_memory"]
+
+_PAIRS = 3
+_LIMIT_S = 900.0  # compiling, or building an engine, takes minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of a process that only loads a subject and matches a few pairs.
+
+    Attributes:
+        host_mib: largest resident memory, Python and libraries included; None where the kernel
+            does not tell.
+        device_mib: by which the GPU's used memory grew, CUDA context included; None without NVML,
+            and on a Jetson, where host and GPU share one memory.
+    """
+
+    host_mib: float | None
+    device_mib: float | None
+
+
+def measure_memory(
+    subject: str, *, size: tuple[int, int], device: str, threads: int | None
+) -> Memory:
+    """Return the memory of a subject.
+
+    Args:
+        subject: as `SubjectSpec.parse` takes it.
+        size: (height, width) of the pictures.
+        device: of torch.
+        threads: CPU threads; None leaves it to the subject.
+
+    Raises:
+        EngineError: the process failed.
+    """
+    arguments = [subject, *map(str, size), device, *([] if threads is None else [str(threads)])]
+    command = [sys.executable, "-m", __spec__.name, *arguments]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(f"measuring the memory of {subject} took over {_LIMIT_S:g} s") from error
+    if ran.returncode != 0:
+        reason = (ran.stderr.strip().splitlines() or ["no words"])[-1]
+        raise EngineError(f"measuring the memory of {subject} failed: {reason}")
+    return decode(Memory, json.loads(ran.stdout.splitlines()[-1]), where="memory")
+
+
+def _own_memory(
+    spec: SubjectSpec, *, size: tuple[int, int], device: str, threads: int | None
+) -> Memory:
+    """Load, match and look, in the process that does nothing else."""
+    nvml = open_nvml()
+    before = None if nvml is None else nvml.used_mib()
+    pair = bench_pair(size)
+    subject = open_subject(spec, device=device, threads=threads)
+    for _ in range(_PAIRS):
+        subject(*pair)
+    grown = None
+    if nvml is not None and before is not None:
+        grown = round(nvml.used_mib() - before, 1)
+        nvml.close()
+    subject.close()
+    return Memory(_peak_mib(), grown)
+
+
+def _peak_mib(status: Path = Path("/proc/self/status")) -> float | None:
+    """Return VmHWM; unlike getrusage's figure it starts anew with each program."""
+    try:
+        found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return round(int(found[1]) / 1024, 1) if found else None
+
+
+if __name__ == "__main__":
+    text, height, width, place, *rest = sys.argv[1:]
+    memory = _own_memory(
+        SubjectSpec.parse(text),
+        size=(int(height), int(width)),
+        device=place,
+        threads=int(rest[0]) if rest else None,
+    )
+    print(json.dumps(asdict(memory)))

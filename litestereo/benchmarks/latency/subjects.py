@@ -1,0 +1,285 @@
+"""What `stereo-bench` can time: networks in torch, every backend of `StereoEngine`, StereoSGBM.
+
+A subject is named on the command line as `MODEL@BACKEND[:VARIANT]`:
+
+    las1@onnxruntime-cpu         a bundled model, any backend of StereoEngine
+    out/las1_fp16.onnx@tensorrt  an artefact of one's own; the precision is the artefact's
+    las1@torch                   torch eager, float32
+    las1@torch:autocast          eager under autocast: float16 on a GPU, bfloat16 on a CPU
+    las1@torch:compile           torch.compile(mode="reduce-overhead"), float32
+    las1@torch:compile-autocast  both
+    sgbm                         OpenCV's StereoSGBM, 192 disparities
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from litestereo.errors import InputError
+
+__all__ = [
+    "TORCH_VARIANTS",
+    "DeviceTimes",
+    "EngineSubject",
+    "Iteration",
+    "SgbmSubject",
+    "Subject",
+    "SubjectInfo",
+    "SubjectSpec",
+    "open_subject",
+]
+
+TORCH_VARIANTS = ("eager", "autocast", "compile", "compile-autocast")
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectSpec:
+    """What was typed: `MODEL@BACKEND[:VARIANT]`.
+
+    Attributes:
+        label: the whole, a file without its folder and ending.
+        model: a bundled model's name, an artefact's path, or "sgbm".
+        backend: "torch", "sgbm" or one of `BACKEND_NAMES`.
+        variant: one of `TORCH_VARIANTS`; "" elsewhere.
+    """
+
+    label: str
+    model: str
+    backend: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> SubjectSpec:
+        """Read what was typed.
+
+        Raises:
+            InputError: it has another form, or names an unknown backend or variant.
+        """
+        from litestereo.runtime.backends import BACKEND_NAMES
+
+        if text == "sgbm":
+            return cls("sgbm", "sgbm", "sgbm")
+        model, at, runner = text.rpartition("@")
+        backend, colon, variant = runner.partition(":")
+        known = ("torch", *BACKEND_NAMES)
+        if not at or not model or backend not in known:
+            raise InputError(
+                f"{text!r} is no subject; need MODEL@BACKEND with one of {', '.join(known)}, "
+                "or sgbm"
+            )
+        if colon and (backend != "torch" or variant not in TORCH_VARIANTS):
+            raise InputError(
+                f"{text!r}: {backend} has no variant {variant!r}; torch has "
+                f"{', '.join(TORCH_VARIANTS)}, and the others compute in the artefact's precision"
+            )
+        name = Path(model).stem if model.endswith(".onnx") else model
+        variant = variant or ("eager" if backend == "torch" else "")
+        return cls(f"{name}@{runner}", model, backend, variant)
+
+
+class DeviceTimes(NamedTuple):
+    """What a device's own clock says about the last call, in milliseconds.
+
+    Attributes:
+        host_to_device_ms: copying the pictures; 0 where memory is shared.
+        enqueue_ms: the host's time to submit the work.
+        compute_ms: from the first kernel's start to the last one's end.
+        device_to_host_ms: copying the answer.
+    """
+
+    host_to_device_ms: float
+    enqueue_ms: float
+    compute_ms: float
+    device_to_host_ms: float
+
+
+class Iteration(NamedTuple):
+    """One timed call.
+
+    Attributes:
+        stages_ms: stage -> milliseconds; the names are `receipt.STAGES`.
+        disparity_px: (H, W) float32, on the host.
+    """
+
+    stages_ms: dict[str, float]
+    disparity_px: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectInfo:
+    """What runs; see `receipt.SubjectResult`."""
+
+    model: str
+    backend: str
+    device: str
+    precision: str
+    inference_size: tuple[int, int]
+    artifact_sha256: str | None = None
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Subject(Protocol):
+    """Something that matches pairs and says where the time went."""
+
+    def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
+        """Match a pair of (H, W, 3) uint8 RGB, from the host's memory into the host's memory."""
+
+    @property
+    def info(self) -> SubjectInfo:
+        """What runs; known after the first call."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class TimedBackend(Protocol):
+    """A backend on a device that can say what its own clock measured."""
+
+    def device_times(self) -> DeviceTimes | None:
+        """Return the times of the last `infer`; None if they were not taken."""
+
+
+class EngineSubject:
+    """A `StereoEngine`, as a robot runs it.
+
+    A backend with a method `device_times` (see `TimedBackend`) tells the stages on its device;
+    without it the whole inference is "compute", as it is on a CPU.
+    """
+
+    def __init__(self, spec: SubjectSpec, *, threads: int | None = None) -> None:
+        """Load the artefact.
+
+        Raises:
+            LiteStereoError: it cannot be loaded here.
+        """
+        from litestereo.runtime.backends import BackendOptions, open_backend
+        from litestereo.runtime.engine import StereoEngine, artifact_path
+
+        path = artifact_path(spec.model)
+        self._sha256 = file_sha256(path)
+        backend = open_backend(spec.backend, path, options=BackendOptions(threads))
+        self._device_times = getattr(backend, "device_times", None)
+        self._engine = StereoEngine(backend)
+        self._info: SubjectInfo | None = None
+        self._threads = threads
+
+    def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
+        """Match a pair."""
+        start = time.perf_counter()
+        result = self._engine(left, right)
+        total_ms = 1e3 * (time.perf_counter() - start)
+        if self._info is None:
+            self._info = SubjectInfo(
+                model=self._engine.manifest.model,
+                backend=result.backend,
+                device=result.device,
+                precision=result.precision,
+                inference_size=result.inference_size,
+                artifact_sha256=self._sha256,
+                details={} if self._threads is None else {"threads": str(self._threads)},
+            )
+        timings = result.timings
+        times = None if self._device_times is None else self._device_times()
+        stages_ms = _stages(timings.preprocess_ms, timings.postprocess_ms, total_ms)
+        stages_ms.update(
+            {"compute": timings.inference_ms} if times is None else _device_stages(times)
+        )
+        return Iteration(stages_ms, result.disparity_px)
+
+    @property
+    def info(self) -> SubjectInfo:
+        """What ran in the last call."""
+        return _known(self._info)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+
+class SgbmSubject:
+    """OpenCV's StereoSGBM on 192 disparities, holes filled by nothing."""
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        """Prepare; `threads` is set for the whole process, which is how OpenCV has it."""
+        from litestereo.benchmarks.matchers import SgbmMatcher
+        from litestereo.runtime.opencv import import_cv2
+
+        self._matcher = SgbmMatcher()
+        self._cv2 = import_cv2("StereoSGBM")
+        if threads is not None:
+            self._cv2.setNumThreads(threads)
+        self._info: SubjectInfo | None = None
+
+    def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
+        """Match a pair; all of it counts as compute, except colour conversion inside OpenCV."""
+        start = time.perf_counter()
+        match = self._matcher(left, right)
+        total_ms = 1e3 * (time.perf_counter() - start)
+        if self._info is None:
+            self._info = SubjectInfo(
+                model="sgbm",
+                backend="opencv",
+                device="cpu",
+                precision="int16",
+                inference_size=cast("tuple[int, int]", left.shape[:2]),
+                details={
+                    "opencv": self._cv2.__version__,
+                    "threads": str(self._cv2.getNumThreads()),
+                    "parameters": self._matcher.name,
+                },
+            )
+        return Iteration({"compute": total_ms, "total": total_ms}, match.disparity_px)
+
+    @property
+    def info(self) -> SubjectInfo:
+        """What ran."""
+        return _known(self._info)
+
+    def close(self) -> None:
+        """Do nothing: OpenCV holds nothing."""
+
+
+def open_subject(spec: SubjectSpec, *, device: str = "cpu", threads: int | None = None) -> Subject:
+    """Load what was typed.
+
+    Args:
+        spec: of `SubjectSpec.parse`.
+        device: of torch.
+        threads: CPU threads; None leaves it to the subject.
+
+    Raises:
+        LiteStereoError: it cannot be loaded here; nothing takes its place.
+    """
+    if spec.backend == "sgbm":
+        return SgbmSubject(threads=threads)
+    if spec.backend == "torch":
+        from litestereo.benchmarks.latency.torch_subject import TorchSubject
+
+        return TorchSubject(spec, device=device, threads=threads)
+    return EngineSubject(spec, threads=threads)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _stages(preprocess_ms: float, postprocess_ms: float, total_ms: float) -> dict[str, float]:
+    return {"preprocess": preprocess_ms, "postprocess": postprocess_ms, "total": total_ms}
+
+
+def _device_stages(times: DeviceTimes) -> dict[str, float]:
+    return {name.removesuffix("_ms"): value for name, value in times._asdict().items()}
+
+
+def _known(info: SubjectInfo | None) -> SubjectInfo:
+    if info is None:
+        raise InputError("a subject says what it is after its first pair; match one first")
+    return info
