@@ -268,6 +268,9 @@ def _floats(text: str) -> list[float]:
 
 def _float(text: str, *, what: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError as error:
         raise InputError(f"{what} is {text!r}; need a number") from error
+    if not math.isfinite(value):
+        raise InputError(f"{what} is {text!r}; need a finite number")
+    return value
