@@ -6,7 +6,8 @@
 # It exports every model at both sizes (FP32 and typed FP16), times all backends that are installed
 # side by side in one interleaved run for each size, and draws the pages. Networks without bundled
 # weights get random ones, which take the same time; the receipt holds the artefacts' hashes.
-# MODELS, SIZES, ITERATIONS and MINUTES change what is run.
+# MODELS, SIZES, ITERATIONS and MINUTES (of each loop) change what is run; where time is short,
+# BENCH_OPTIONS=--no-memory saves loading and compiling everything a second time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-build/gpu}

@@ -8,6 +8,7 @@ process; it prints one line of JSON.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from litestereo.benchmarks.envelope import decode
 from litestereo.benchmarks.latency.pictures import bench_pair
-from litestereo.benchmarks.latency.sensors import open_nvml
+from litestereo.benchmarks.latency.sensors import gpu_index, open_nvml
 from litestereo.benchmarks.latency.subjects import SubjectSpec, open_subject
 from litestereo.errors import EngineError
 
@@ -71,7 +72,7 @@ def _own_memory(
     spec: SubjectSpec, *, size: tuple[int, int], device: str, threads: int | None
 ) -> Memory:
     """Load, match and look, in the process that does nothing else."""
-    nvml = open_nvml()
+    nvml = open_nvml(gpu=gpu_index(device, visible=os.environ.get("CUDA_VISIBLE_DEVICES")))
     before = None if nvml is None else nvml.used_mib()
     pair = bench_pair(size)
     subject = open_subject(spec, device=device, threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from litestereo.benchmarks.latency.receipt import (
     SubjectResult,
     loop_from_samples,
 )
-from litestereo.benchmarks.latency.sensors import Sensor, open_sensor
+from litestereo.benchmarks.latency.sensors import Sensor, gpu_index, open_sensor
 from litestereo.benchmarks.latency.subjects import Subject, SubjectSpec, open_subject
 from litestereo.benchmarks.latency.warmup import Warmup, WarmupOptions, warm_up
 from litestereo.errors import InputError, LiteStereoError
@@ -136,10 +137,11 @@ def run_bench(
         LiteStereoError: no subject can be timed, or one fails in the middle.
     """
     options = request.options
-    environment = read_environment()  # first: the load of the machine without us
+    gpu = gpu_index(request.device, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    environment = read_environment(gpu=gpu)  # first: the load of the machine without us
     notes: list[str] = []
     with ExitStack() as stack:
-        sensor = stack.enter_context(open_sensor())
+        sensor = stack.enter_context(open_sensor(gpu=gpu))
         prepared = _prepare_all(request, opener=opener, say=say, notes=notes, stack=stack)
         if not prepared:
             raise InputError(f"no subject can be timed: {'; '.join(notes)}")

@@ -12,7 +12,17 @@ from typing import Any, Protocol
 
 from litestereo.benchmarks.latency.tegrastats import parse_tegrastats
 
-__all__ = ["NoSensor", "NvmlSensor", "Reading", "Sensor", "TegrastatsSensor", "open_sensor"]
+__all__ = [
+    "NoSensor",
+    "NvmlSensor",
+    "Reading",
+    "Sensor",
+    "TegrastatsSensor",
+    "gpu_index",
+    "open_nvml",
+    "open_sensor",
+    "throttle_reasons",
+]
 
 # nvmlClocksEventReasons / nvmlClocksThrottleReasons: the bits' meanings, the same in every driver.
 _REASONS = {
@@ -175,6 +185,19 @@ def open_sensor(*, gpu: int = 0) -> Iterator[Sensor]:
         yield sensor
     finally:
         sensor.close()
+
+
+def gpu_index(device: str, *, visible: str | None = None) -> int:
+    """Return NVML's index of a torch device: NVML counts the GPUs that CUDA is told not to see.
+
+    Args:
+        device: such as "cuda" or "cuda:1"; of another one it is the first GPU's.
+        visible: CUDA_VISIBLE_DEVICES; GPUs named there by UUID are not looked up.
+    """
+    number = device.partition(":")[2]
+    index = int(number) if number.isdigit() else 0
+    listed = (visible or "").split(",")
+    return int(listed[index]) if index < len(listed) and listed[index].isdigit() else index
 
 
 def open_nvml(*, gpu: int = 0) -> NvmlSensor | None:

@@ -2,7 +2,7 @@
 
     JetPack 4, 5.0   EMC_FREQ 2%@1600 GR3D_FREQ 0%@114 ... CPU@33C ... POM_5V_IN 2532/2532
     JetPack 5.1, 6   GR3D_FREQ 0%@[305] ... cpu@46.4C ... gpu@45.9C ... VDD_IN 4876mW/4876mW
-    JetPack 7        gpu@48.281C ... VIN 24123mW/24123mW
+    JetPack 7        gpu@48.281C ... VDD_GPU 5525mW/5525mW ... VIN 24123mW/24123mW; no GR3D_FREQ
 
 Fields come and go with the board and with root rights, so that each is looked for by itself.
 Source: "tegrastats Utility" in the Jetson Linux developer guides of R32, R35, R36 and R38.

@@ -1,9 +1,10 @@
 """Warming up until the latency has come to rest.
 
-**The rule**: iterations are grouped into windows of at least 5 iterations and 0.1 s. The subject is
-at rest when the medians of the last three windows lie within a tolerance of each other (5 %) and at
-least 0.2 s have passed. When that has not happened within the limit, the run goes on and the
-receipt says so, with the spread of those medians.
+**The rule**: the first iteration, which compiles and allocates, stands by itself. Those after it
+are grouped into windows of at least 5 iterations and 0.1 s. The subject is at rest when the medians
+of the last three windows lie within a tolerance of each other (5 %) and at least 0.2 s have passed.
+When that has not happened within the limit, the run goes on and the receipt says so, with the
+spread of those medians.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Warmup:
     """How a warm-up went.
 
     Attributes:
-        iterations: that were run.
-        seconds: that they took.
+        iterations: that were run, the first included.
+        seconds: that those after the first took.
         first_ms: the very first iteration.
         at_rest: whether the latency came to rest by the rule.
         spread: (highest - lowest) / lowest of the last three windows' medians; None with fewer.
@@ -61,20 +62,21 @@ def warm_up(
     options: WarmupOptions,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Warmup:
-    """Iterate until at rest, or until the limit; at least once.
+    """Iterate until at rest, or until the limit; at least twice.
 
     Args:
         iterate: runs once and returns its latency in milliseconds.
         options: what rest is, and how long to wait for it.
         clock: seconds.
     """
+    first_ms = iterate()
+    iterations = 1
     start = opened = clock()
-    latencies_ms: list[float] = []
     window: list[float] = []
     medians: list[float] = []
     while True:
-        latencies_ms.append(iterate())
-        window.append(latencies_ms[-1])
+        window.append(iterate())
+        iterations += 1
         now = clock()
         if len(window) >= _WINDOW_ITERATIONS and now - opened >= _WINDOW_S:
             medians.append(statistics.median(window))
@@ -85,9 +87,9 @@ def warm_up(
         if at_rest or now - start >= options.limit_s:
             break
     return Warmup(
-        iterations=len(latencies_ms),
+        iterations=iterations,
         seconds=now - start,
-        first_ms=latencies_ms[0],
+        first_ms=first_ms,
         at_rest=at_rest,
         spread=spread,
         tolerance=options.tolerance,
