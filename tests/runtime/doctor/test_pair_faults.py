@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from faults import FAULTS, PAIRS, load
+from faults import BAR_FAULTS, FAULTS, PAIRS, load
 
 from litestereo.runtime.doctor.pair import check_pair
 from litestereo.runtime.doctor.rig import check_rig
@@ -27,7 +27,9 @@ def test_planted_faults_are_found(pairs, fault):
     expected, plant = FAULTS[fault]
     expected = {expected} if isinstance(expected, str) else set(expected)
     missed = {}
-    for name, pair in pairs.items():
+    # The bar's faults on all ten pairs, the others on four, for the time that it takes.
+    tried = list(pairs.items())[: 10 if list(FAULTS).index(fault) < BAR_FAULTS else 4]
+    for name, pair in tried:
         found = {f.check: f for f in check_pair(*plant(*pair)).findings if f.level == "fault"}
         hits = [found[check] for check in expected & set(found)]
         if not hits:
@@ -40,7 +42,7 @@ def test_planted_faults_are_found(pairs, fault):
 
 
 def test_sizes_of_the_faults_are_measured(pairs):
-    for name, pair in list(pairs.items())[:4]:
+    for name, pair in list(pairs.items())[:2]:
         sound = check_pair(*pair[:2]).matches
         lower = check_pair(*FAULTS["lower by 2 px"][1](*pair)).matches
         assert lower.offset_px - sound.offset_px == pytest.approx(2, abs=0.15), name
@@ -52,16 +54,16 @@ def test_sizes_of_the_faults_are_measured(pairs):
 
 def test_the_wrong_calibration_scale_is_found(pairs, tmp_path):
     """The twelfth fault: K.txt made at half, or at double, the size of the pictures."""
-    for name, (left, right, _, _) in pairs.items():
+    for index, (name, (left, right, _, _)) in enumerate(pairs.items()):
         height, width = left.shape[:2]
-        for factor in (0.5, 2.0):
-            numbers = np.array([width, 0, width / 2 + 9, 0, width, height / 2 - 7, 0, 0, 1])
-            numbers[[0, 2, 4, 5]] *= factor
-            path = tmp_path / "K.txt"
-            path.write_text(f"{' '.join(f'{n:g}' for n in numbers)}\n0.1\n")
-            rig = check_rig(left, right, calibration=(path,))
-            faults = {f.check for f in rig.findings if f.level == "fault"}
-            assert faults & {"calibration scale", "calibration"}, (name, factor)
+        factor = 2.0 if index % 2 else 0.5
+        numbers = np.array([width, 0, width / 2 + 9, 0, width, height / 2 - 7, 0, 0, 1])
+        numbers[[0, 2, 4, 5]] *= factor
+        path = tmp_path / "K.txt"
+        path.write_text(f"{' '.join(f'{n:g}' for n in numbers)}\n0.1\n")
+        rig = check_rig(left, right, calibration=(path,))
+        faults = {f.check for f in rig.findings if f.level == "fault"}
+        assert faults & {"calibration scale", "calibration"}, (name, factor)
         path.write_text(f"{width} 0 {width / 2 + 9} 0 {width} {height / 2 - 7} 0 0 1\n0.1\n")
         rig = check_rig(left, right, calibration=(path,))
         assert not [f for f in rig.findings if f.level == "fault"], name
