@@ -67,7 +67,7 @@ def test_steady_latency_is_at_rest_after_three_windows(clock):
 
 
 def test_falling_latency_is_waited_for(clock):
-    falling = [5000.0, *(10 * 1.03 ** n for n in range(60, 0, -1)), 10.0]
+    falling = [5000.0, *(10 * 1.03**n for n in range(60, 0, -1)), 10.0]
     warmup = warmed(clock, *falling)
     assert warmup.at_rest
     assert warmup.first_ms == 5000

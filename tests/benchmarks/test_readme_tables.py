@@ -1,0 +1,107 @@
+"""The README's tables follow from the committed results, which are whole."""
+
+import json
+from pathlib import Path
+
+import known_receipts
+import pytest
+
+from litestereo.benchmarks.datasets import find_scenes
+from litestereo.benchmarks.evaluate import evaluate
+from litestereo.benchmarks.latency.receipt import write_receipt
+from litestereo.benchmarks.readme import filled, read_result, read_results, update_readme
+from litestereo.cli import bench_main
+from litestereo.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks/results"
+MARKED = "before\n<!-- table: {} -->\nold\n<!-- end -->\nafter\n"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_committed_result_is_whole_and_tells_nothing_private(path):
+    read_result(path)
+    text = path.read_text()
+    for private in ("/home/", "/root/", "/work/", "/tmp/", "/Users/"):
+        assert private not in text, f"{path.name} names a folder of the machine: {private}"
+
+
+def test_results_hold_nothing_else():
+    others = [path.name for path in RESULTS.glob("*") if path.suffix not in (".json", ".md")]
+    assert others == []
+
+
+def test_readme_is_up_to_date():
+    assert not update_readme(ROOT / "README.md", results=RESULTS, write=False), (
+        "run `stereo-bench readme`"
+    )
+
+
+@pytest.fixture
+def report(data, constant):
+    return evaluate(constant(8.5), find_scenes(data))
+
+
+def test_accuracy_has_a_row_a_report(report):
+    text = filled(MARKED.format("accuracy"), {"accuracy-a": report, "accuracy-b": report})
+    lines = text.splitlines()
+    assert lines[0] == "before"
+    assert lines[2].split("|")[2].strip() == "home EPE, px"
+    assert "kitti D1, %" in lines[2]
+    assert "kitti2015" not in lines[2]  # the family stands for its sets
+    assert lines[4] == lines[5]
+    assert lines[4].startswith("| constant | 2.50 |")
+    assert lines[6:] == ["<!-- end -->", "after"]
+
+
+def test_latency_has_a_row_a_subject(latency_receipt):
+    text = filled(MARKED.format("latency-gpu"), {"latency-gpu-480x640": latency_receipt})
+    assert "a CPU (2 cores)" in text
+    assert "milliseconds, end to end" in text
+    assert "| las1@torch | fp32 | 480x640 | 1 | 20.0 |" in text
+    assert "old" not in text
+
+
+def test_ratios_tell_no_milliseconds(latency_receipt):
+    text = filled(MARKED.format("latency ratios"), {"latency": latency_receipt})
+    assert "| sgbm | fp32 | 480x640 | 0.250 |" in text
+    assert "p50" not in text
+    assert "20.0" not in text
+
+
+def test_without_results_there_is_nothing(report):
+    assert filled(MARKED.format("latency"), {"accuracy": report, "latencyx": report}) == (
+        "before\n<!-- table: latency -->\n<!-- end -->\nafter\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["<!-- table: a -->\nno end", "<!-- table: -->\n<!-- end -->", "<!-- table: a b -->\n"]
+)
+def test_markers_that_are_not_whole(text):
+    with pytest.raises(InputError, match="not whole"):
+        filled(text, {})
+
+
+def test_command_writes_and_checks(latency_receipt, tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text(MARKED.format("latency"))
+    write_receipt(tmp_path / "results/latency.json", latency_receipt)
+    arguments = ["readme", str(readme), "--results", str(tmp_path / "results")]
+    for extra, status in ((["--check"], 1), ([], 0), (["--check"], 0)):
+        with pytest.raises(SystemExit) as leaving:
+            bench_main([*arguments, *extra])
+        assert (leaving.value.code or 0) == status
+    assert "las1@torch" in readme.read_text()
+    assert "up to date" in capsys.readouterr().err
+
+
+def test_broken_results_are_named(tmp_path):
+    (tmp_path / "latency.json").write_text(json.dumps({"schema": "litestereo.latency"}))
+    with pytest.raises(InputError, match=r"latency.json: schema_version"):
+        read_results(tmp_path)
+
+
+@pytest.fixture
+def latency_receipt():
+    return known_receipts.receipt(known_receipts.subject(), known_receipts.subject("sgbm", 5.0))
