@@ -21,7 +21,7 @@ has() { "$python" -c "$1" >/dev/null 2>&1; }
 backends=(torch torch:autocast torch:compile torch:compile-autocast)
 has 'from litestereo.runtime.backends import BACKEND_NAMES as b; import onnxruntime as o
 assert "onnxruntime-cuda" in b and "CUDAExecutionProvider" in o.get_available_providers()' &&
-    backends+=(onnxruntime-cuda)
+    backends+=(onnxruntime-cuda onnxruntime-cuda:tf32)
 tensorrt=no
 has 'from litestereo.runtime.backends import BACKEND_NAMES as b; import tensorrt
 assert "tensorrt" in b' && tensorrt=yes
@@ -64,7 +64,7 @@ for size in $sizes; do
         for backend in "${backends[@]}"; do subjects+=("$full@$backend"); done
         if [ "$tensorrt" = yes ]; then
             [ -f "$half" ] || export_artifact "$model" "$from" "$size" --fp16 -o "$half" >/dev/null
-            subjects+=("$full@tensorrt" "$half@tensorrt")
+            subjects+=("$full@tensorrt" "$full@tensorrt:tf32" "$half@tensorrt" "$half@tensorrt:enqueue")
         fi
     done
     bench "${subjects[@]}" --size "$size" --device "${DEVICE:-cuda}" --rate "${RATE:-30}" \

@@ -453,8 +453,8 @@ def bench_run(
             metavar="SUBJECT...",
             show_default=False,
             help="MODEL@BACKEND, MODEL a bundled model or an artefact's file, BACKEND one of "
-            "stereo-run's or torch, torch:autocast, torch:compile, torch:compile-autocast; or "
-            "sgbm. Ratios are to the first.",
+            "stereo-run's or torch, with :autocast, :compile, :compile-autocast, :enqueue or :tf32 "
+            "where it has that; or sgbm. Ratios are to the first.",
         ),
     ],
     size: Annotated[

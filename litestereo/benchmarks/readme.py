@@ -30,7 +30,7 @@ _MARKED = re.compile(
     r"(<!-- table: (?P<name>[\w-]+)(?P<ratios> ratios)? -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL
 )
 _OPENING = re.compile(r"<!-- table:")
-_COLUMNS = ("x first", "p50", "p99", "fps", "compute", "host MiB", "GPU MiB", "W")
+_COLUMNS = ("x first", "p50", "p99", "fps", "inference", "compute", "host MiB", "GPU MiB", "W")
 _RATIO_COLUMNS = ("x first", "CV %", "host MiB")
 _METRIC_TITLES = {"d1": "D1, %", "bad_1": "bad-1, %", "bad_2": "bad-2, %", "epe": "EPE, px"}
 

@@ -29,7 +29,7 @@ def subject(label="las1@torch", median_ms=20.0, *, opened=False, **changes):
     total = changes.pop("samples_ms", None) or samples(median_ms)
     stages = {
         "preprocess": tuple(0.05 * value for value in total),
-        "compute": tuple(0.9 * value for value in total),
+        "inference": tuple(0.9 * value for value in total),
         "total": total,
     }
     reading = Reading(power_w=30.0, gpu_c=50.0, gpu_clock_mhz=1500.0)

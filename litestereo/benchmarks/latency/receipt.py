@@ -40,13 +40,14 @@ __all__ = [
 SCHEMA = "litestereo.latency"
 SCHEMA_VERSION = 1
 
-# Every stage, in order. On a device, "compute", "host_to_device" and "device_to_host" are its own
-# clock's (CUDA events) and "enqueue" is the host's time to submit the work; without one, "compute"
-# is wall-clock time and the other three do not exist. "total" is wall-clock time from uint8
-# pictures on the host to float32 disparity on the host. "response", in an open loop, counts from
-# the moment at which the frame was due.
+# Every stage, in order. "preprocess", "inference", "postprocess" and "total" are wall-clock times;
+# "total" is from uint8 pictures to float32 disparity, both on the host. What a device does inside
+# "inference" is told by its own clock (CUDA events): "host_to_device", "compute", "device_to_host";
+# "enqueue" is the host's time to submit the work. Without a device, or where a backend does not
+# say, these four do not exist. "response", in an open loop, counts from when the frame was due.
 STAGES = (
     "preprocess",
+    "inference",
     "host_to_device",
     "enqueue",
     "compute",
@@ -246,8 +247,8 @@ def receipt_from_json(content: Mapping[str, Any]) -> Receipt:
 
 def _check_loop(loop: Loop, where: str, block: int) -> None:
     lengths = {len(values) for values in loop.samples_ms.values()}
-    if not {"compute", "total"} <= set(loop.samples_ms) <= set(STAGES) or len(lengths) != 1:
-        raise InputError(f"{where}: needs compute and total, and as many samples of every stage")
+    if not {"inference", "total"} <= set(loop.samples_ms) <= set(STAGES) or len(lengths) != 1:
+        raise InputError(f"{where}: needs inference and total, and as many samples of every stage")
     if not min(lengths):
         raise InputError(f"{where}: has no samples")
     if any(value < 0 for values in loop.samples_ms.values() for value in values):

@@ -4,7 +4,9 @@ A subject is named on the command line as `MODEL@BACKEND[:VARIANT]`:
 
     las1@onnxruntime-cpu         a bundled model, any backend of StereoEngine
     out/las1_fp16.onnx@tensorrt  an artefact of one's own; the precision is the artefact's
-    las1@torch                   torch eager, float32
+    las1@tensorrt:enqueue        layers enqueued one by one instead of a CUDA graph's replay
+    las1@tensorrt:tf32           FP32 layers may multiply in TF32; so too onnxruntime-cuda:tf32
+    las1@torch                   torch eager, float32 as torch has it: TF32 convolutions on a GPU
     las1@torch:autocast          eager under autocast: float16 on a GPU, bfloat16 on a CPU
     las1@torch:compile           torch.compile(mode="reduce-overhead"), float32
     las1@torch:compile-autocast  both
@@ -17,15 +19,18 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from litestereo.errors import InputError
 
+if TYPE_CHECKING:
+    from litestereo.runtime.backends import BackendOptions
+
 __all__ = [
-    "TORCH_VARIANTS",
+    "VARIANTS",
     "DeviceTimes",
     "EngineSubject",
     "Iteration",
@@ -33,10 +38,16 @@ __all__ = [
     "Subject",
     "SubjectInfo",
     "SubjectSpec",
+    "device_stages",
+    "file_sha256",
     "open_subject",
 ]
 
-TORCH_VARIANTS = ("eager", "autocast", "compile", "compile-autocast")
+VARIANTS = {
+    "torch": ("eager", "autocast", "compile", "compile-autocast"),
+    "tensorrt": ("enqueue", "tf32", "enqueue-tf32"),
+    "onnxruntime-cuda": ("tf32",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,7 @@ class SubjectSpec:
         label: the whole, a file without its folder and ending.
         model: a bundled model's name, an artefact's path, or "sgbm".
         backend: "torch", "sgbm" or one of `BACKEND_NAMES`.
-        variant: one of `TORCH_VARIANTS`; "" elsewhere.
+        variant: one of `VARIANTS[backend]`, or "".
     """
 
     label: str
@@ -74,10 +85,11 @@ class SubjectSpec:
                 f"{text!r} is no subject; need MODEL@BACKEND with one of {', '.join(known)}, "
                 "or sgbm"
             )
-        if colon and (backend != "torch" or variant not in TORCH_VARIANTS):
+        if colon and variant not in VARIANTS.get(backend, ()):
+            there = "; ".join(f"{name} has {', '.join(kinds)}" for name, kinds in VARIANTS.items())
             raise InputError(
-                f"{text!r}: {backend} has no variant {variant!r}; torch has "
-                f"{', '.join(TORCH_VARIANTS)}, and the others compute in the artefact's precision"
+                f"{text!r}: {backend} has no variant {variant!r}; {there}; the precision of an "
+                "engine is its artefact's"
             )
         name = Path(model).stem if model.endswith(".onnx") else model
         variant = variant or ("eager" if backend == "torch" else "")
@@ -150,25 +162,29 @@ class EngineSubject:
     """A `StereoEngine`, as a robot runs it.
 
     A backend with a method `device_times` (see `TimedBackend`) tells the stages on its device;
-    without it the whole inference is "compute", as it is on a CPU.
+    without it "inference" is all that is known, which on a CPU is all there is.
     """
 
-    def __init__(self, spec: SubjectSpec, *, threads: int | None = None) -> None:
-        """Load the artefact.
+    def __init__(
+        self, spec: SubjectSpec, *, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        """Load the artefact; of `device` only the number counts, as in "cuda:1".
 
         Raises:
             LiteStereoError: it cannot be loaded here.
         """
-        from litestereo.runtime.backends import BackendOptions, open_backend
+        from litestereo.runtime.backends import open_backend
         from litestereo.runtime.engine import StereoEngine, artifact_path
 
         path = artifact_path(spec.model)
         self._sha256 = file_sha256(path)
-        backend = open_backend(spec.backend, path, options=BackendOptions(threads))
+        backend = open_backend(spec.backend, path, options=_options(spec, threads, device))
         self._device_times = getattr(backend, "device_times", None)
         self._engine = StereoEngine(backend)
         self._info: SubjectInfo | None = None
-        self._threads = threads
+        self._details = {} if threads is None else {"threads": str(threads)}
+        if spec.variant:
+            self._details["variant"] = spec.variant
 
     def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
         """Match a pair."""
@@ -183,14 +199,17 @@ class EngineSubject:
                 precision=result.precision,
                 inference_size=result.inference_size,
                 artifact_sha256=self._sha256,
-                details={} if self._threads is None else {"threads": str(self._threads)},
+                details=self._details,
             )
         timings = result.timings
         times = None if self._device_times is None else self._device_times()
-        stages_ms = _stages(timings.preprocess_ms, timings.postprocess_ms, total_ms)
-        stages_ms.update(
-            {"compute": timings.inference_ms} if times is None else _device_stages(times)
-        )
+        stages_ms = {
+            "preprocess": timings.preprocess_ms,
+            "inference": timings.inference_ms,
+            "postprocess": timings.postprocess_ms,
+            "total": total_ms,
+            **({} if times is None else device_stages(times)),
+        }
         return Iteration(stages_ms, result.disparity_px)
 
     @property
@@ -218,7 +237,7 @@ class SgbmSubject:
         self._info: SubjectInfo | None = None
 
     def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
-        """Match a pair; all of it counts as compute, except colour conversion inside OpenCV."""
+        """Match a pair; all of it counts as inference."""
         start = time.perf_counter()
         match = self._matcher(left, right)
         total_ms = 1e3 * (time.perf_counter() - start)
@@ -235,7 +254,7 @@ class SgbmSubject:
                     "parameters": self._matcher.name,
                 },
             )
-        return Iteration({"compute": total_ms, "total": total_ms}, match.disparity_px)
+        return Iteration({"inference": total_ms, "total": total_ms}, match.disparity_px)
 
     @property
     def info(self) -> SubjectInfo:
@@ -251,7 +270,7 @@ def open_subject(spec: SubjectSpec, *, device: str = "cpu", threads: int | None 
 
     Args:
         spec: of `SubjectSpec.parse`.
-        device: of torch.
+        device: of torch; its number is also the GPU of the engines.
         threads: CPU threads; None leaves it to the subject.
 
     Raises:
@@ -263,7 +282,7 @@ def open_subject(spec: SubjectSpec, *, device: str = "cpu", threads: int | None 
         from litestereo.benchmarks.latency.torch_subject import TorchSubject
 
         return TorchSubject(spec, device=device, threads=threads)
-    return EngineSubject(spec, threads=threads)
+    return EngineSubject(spec, device=device, threads=threads)
 
 
 def file_sha256(path: Path) -> str:
@@ -271,12 +290,23 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _stages(preprocess_ms: float, postprocess_ms: float, total_ms: float) -> dict[str, float]:
-    return {"preprocess": preprocess_ms, "postprocess": postprocess_ms, "total": total_ms}
+def _options(spec: SubjectSpec, threads: int | None, device: str) -> BackendOptions:
+    """Return a backend's options; everything that the variant does not name is the default."""
+    from litestereo.runtime.backends import BackendOptions
+    from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions
+
+    number = device.partition(":")[2]
+    gpu = GpuOptions(
+        device_index=int(number) if number.isdigit() else 0,
+        cuda_graph="enqueue" not in spec.variant,
+        build=BuildOptions(tf32="tf32" in spec.variant),
+    )
+    return BackendOptions(threads, gpu=gpu)
 
 
-def _device_stages(times: DeviceTimes) -> dict[str, float]:
-    return {name.removesuffix("_ms"): value for name, value in times._asdict().items()}
+def device_stages(times: DeviceTimes) -> dict[str, float]:
+    """Return stage -> milliseconds; `times` may be any object with those attributes."""
+    return {name.removesuffix("_ms"): float(getattr(times, name)) for name in DeviceTimes._fields}
 
 
 def _known(info: SubjectInfo | None) -> SubjectInfo:

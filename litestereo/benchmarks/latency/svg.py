@@ -41,7 +41,7 @@ class _LogAxis:
 
     low: float
     high: float
-    left: float = _LABEL
+    left: float = _LABEL + 10
     right: float = _WIDTH - 20
 
     @classmethod
@@ -106,7 +106,7 @@ def scatter(points: Sequence[Point], *, x_unit: str, y_unit: str, height: int = 
             f"<title>{escape(point.label)}: {point.x:.3g}, {point.y:.3g}</title></circle>"
             f'<text class="label" {side} y="{y - 8:.1f}">{escape(point.label)}</text>'
         )
-    return _svg("".join(marks), height + 40)
+    return _svg("".join(marks), height + 40, top=-12)
 
 
 def bars(rows: Sequence[tuple[str, float]], *, unit: str) -> str:
@@ -116,9 +116,9 @@ def bars(rows: Sequence[tuple[str, float]], *, unit: str) -> str:
     drawn = "".join(
         f'<text class="label" x="0" y="{22 * index + 15}">{escape(_short(label))}'
         f"<title>{escape(label)}</title></text>"
-        f'<rect class="bar" x="{_LABEL}" y="{22 * index + 2}" height="16" '
+        f'<rect class="bar" x="{_LABEL + 10}" y="{22 * index + 2}" height="16" '
         f'width="{max(1.0, value / longest * room):.1f}"/>'
-        f'<text class="label" x="{_LABEL + value / longest * room + 8:.1f}" y="{22 * index + 15}">'
+        f'<text class="label" x="{_LABEL + value / longest * room + 18:.1f}" y="{22 * index + 15}">'
         f"{value:.3g} {unit}</text>"
         for index, (label, value) in enumerate(rows)
     )
@@ -149,15 +149,15 @@ def _strip(row: Strip, axis: _LogAxis, index: int) -> str:
     return "".join(parts)
 
 
-def _svg(content: str, height: float) -> str:
+def _svg(content: str, height: float, *, top: float = 0) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
+        f'<svg viewBox="0 {top:.0f} {_WIDTH} {height - top:.0f}" role="img" '
         f'xmlns="http://www.w3.org/2000/svg">{content}</svg>'
     )
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 38 else f"{label[:20]}…{label[-17:]}"
+    return label if len(label) <= 34 else f"{label[:16]}…{label[-17:]}"
 
 
 def _color(index: int) -> str:

@@ -21,21 +21,13 @@ __all__ = [
 # In the order in which they are given up on a narrow terminal, the last one first.
 HEADINGS = (
     *("ms", "x first", "p50", "p90", "p95", "p99", "max", "CV %", "fps"),
-    *(
-        "compute",
-        "enqueue",
-        "h2d",
-        "d2h",
-        "pre",
-        "post",
-        "host MiB",
-        "GPU MiB",
-        "W",
-        "GPU C",
-        "MHz",
-    ),
+    *("inference", "compute", "enqueue", "h2d", "d2h", "pre", "post"),
+    *("host MiB", "GPU MiB", "W", "GPU C", "MHz"),
 )
-_STAGES = ("compute", "enqueue", "host_to_device", "device_to_host", "preprocess", "postprocess")
+_STAGES = (
+    *("inference", "compute", "enqueue", "host_to_device", "device_to_host"),
+    *("preprocess", "postprocess"),
+)
 
 
 def receipt_table(receipt: Receipt, *, width: int | None = None) -> str:

@@ -15,6 +15,7 @@ from litestereo.benchmarks.latency.subjects import (
     Iteration,
     SubjectInfo,
     SubjectSpec,
+    device_stages,
     file_sha256,
 )
 from litestereo.errors import InputError
@@ -70,6 +71,7 @@ class TorchSubject:
         end = time.perf_counter()
         stages_ms.update(
             preprocess=1e3 * (prepared - start),
+            inference=1e3 * (inferred - prepared),
             postprocess=1e3 * (end - inferred),
             total=1e3 * (end - start),
         )
@@ -79,7 +81,9 @@ class TorchSubject:
     def info(self) -> SubjectInfo:
         """What runs; TF32 is said, because "float32" on a GPU often is not."""
         autocast = "autocast" in self._spec.variant
-        precision = f"autocast {str(self._half).removeprefix('torch.')}" if autocast else "fp32"
+        tf32 = self._device.type == "cuda" and torch.backends.cudnn.allow_tf32
+        full = "fp32, tf32 convolutions" if tf32 else "fp32"
+        precision = f"autocast {str(self._half).removeprefix('torch.')}" if autocast else full
         details = {"variant": self._spec.variant, "threads": str(torch.get_num_threads())}
         if self._device.type == "cuda":
             details |= {
@@ -167,16 +171,13 @@ class _Staging:
 
 
 class _WallClock:
-    """Without a device there is one clock, and inference is "compute", copies included."""
-
-    def __init__(self) -> None:
-        self._marks = [0.0] * 4
+    """Without a device there is one clock, the host's, and nothing to tell besides."""
 
     def mark(self, index: int) -> None:
-        self._marks[index] = time.perf_counter()
+        pass
 
     def stages_ms(self, enqueue_ms: float) -> dict[str, float]:
-        return {"compute": 1e3 * (self._marks[3] - self._marks[0])}
+        return {}
 
 
 class _EventClock:
@@ -194,13 +195,14 @@ class _EventClock:
     def stages_ms(self, enqueue_ms: float) -> dict[str, float]:
         """Return the stages; the device is through by now."""
         start, copied, computed, end = self._events
-        times = DeviceTimes(
-            host_to_device_ms=start.elapsed_time(copied),
-            enqueue_ms=enqueue_ms,
-            compute_ms=copied.elapsed_time(computed),
-            device_to_host_ms=computed.elapsed_time(end),
+        return device_stages(
+            DeviceTimes(
+                host_to_device_ms=start.elapsed_time(copied),
+                enqueue_ms=enqueue_ms,
+                compute_ms=copied.elapsed_time(computed),
+                device_to_host_ms=computed.elapsed_time(end),
+            )
         )
-        return {name.removesuffix("_ms"): value for name, value in times._asdict().items()}
 
 
 def _model_name(path: Path) -> str:

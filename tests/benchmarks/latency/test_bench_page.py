@@ -121,10 +121,10 @@ def test_names_are_escaped(make_receipt, make_subject, tmp_path):
 
 @needs_chromium
 def test_browser_runs_the_script_and_shows_one_stage(page, tmp_path):
-    for stage in ("", "#compute", "#response", "#nonsense"):
+    for stage in ("", "#inference", "#response", "#nonsense"):
         dom = chromium("--dump-dom", page=page.as_uri() + stage, folder=tmp_path)
         shown = re.findall(r'<section class="stage" data-stage="(\w+)"(?! hidden)', dom)
-        assert shown == [stage[1:] if stage in ("#compute", "#response") else "total"]
+        assert shown == [stage[1:] if stage in ("#inference", "#response") else "total"]
 
 
 @needs_chromium

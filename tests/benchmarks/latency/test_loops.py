@@ -32,7 +32,7 @@ class Subject:
         self.calls += 1
         taken_ms = self.latencies_ms[min(self.calls, len(self.latencies_ms)) - 1]
         self.clock.now += taken_ms / 1e3
-        stages_ms = {"compute": taken_ms, "total": taken_ms}
+        stages_ms = {"inference": taken_ms, "total": taken_ms}
         return Iteration(stages_ms, np.zeros((1, 1), np.float32))
 
 

@@ -65,10 +65,10 @@ CLOSED = ("subjects", 0, "closed")
         ((*CLOSED, "samples_ms", "total", 3), -1.0, "negative"),
         ((*CLOSED, "samples_ms", "total", 3), float("nan"), "need a finite number"),
         ((*CLOSED, "samples_ms", "total"), [1.0], "as many samples of every stage"),
-        ((*CLOSED, "samples_ms", "total"), ..., "needs compute and total"),
+        ((*CLOSED, "samples_ms", "total"), ..., "needs inference and total"),
         ((*CLOSED, "summary", "total", "p99_ms"), 1.0, "summary of total does not follow"),
         ((*CLOSED, "summary", "total", "p99_ms"), None, "summary of total does not follow"),
-        ((*CLOSED, "summary", "compute"), ..., "summary of compute does not follow"),
+        ((*CLOSED, "summary", "inference"), ..., "summary of inference does not follow"),
         (("subjects", 1, "label"), "las1@torch", "a subject twice"),
     ],
 )

@@ -66,8 +66,8 @@ def test_engine_on_the_cpu(artefact, pair):
     iteration = subject(*pair)
     np.testing.assert_allclose(iteration.disparity_px, expected(*pair)[0], rtol=1e-5)
     stages = iteration.stages_ms
-    assert set(stages) == {"preprocess", "compute", "postprocess", "total"}
-    parts = stages["preprocess"] + stages["compute"] + stages["postprocess"]
+    assert set(stages) == {"preprocess", "inference", "postprocess", "total"}
+    parts = stages["preprocess"] + stages["inference"] + stages["postprocess"]
     assert 0 < parts <= stages["total"]
     info = subject.info
     assert (info.model, info.backend, info.inference_size) == (
@@ -105,7 +105,7 @@ def test_sgbm(pair):
     subject = SgbmSubject(threads=1)
     iteration = subject(*pair)
     assert iteration.disparity_px.shape == SIZE
-    assert iteration.stages_ms["compute"] == iteration.stages_ms["total"] > 0
+    assert iteration.stages_ms["inference"] == iteration.stages_ms["total"] > 0
     assert subject.info.backend == "opencv"
 
 
@@ -134,7 +134,7 @@ def test_torch_eager(network, pair):
     subject = open_subject(SubjectSpec.parse(f"{network}@torch"))
     iteration = subject(*pair)
     np.testing.assert_allclose(iteration.disparity_px, expected(*pair)[0], rtol=1e-5)
-    assert set(iteration.stages_ms) == {"preprocess", "compute", "postprocess", "total"}
+    assert set(iteration.stages_ms) == {"preprocess", "inference", "postprocess", "total"}
     assert (subject.info.precision, subject.info.inference_size) == ("fp32", (64, 96))
     larger = np.zeros((70, 70, 3), np.uint8)
     assert subject(larger, larger).disparity_px.shape == (70, 70)
@@ -211,3 +211,30 @@ def test_torch_on_a_gpu(network, pair):
     stages = subject(*pair).stages_ms
     assert {"host_to_device", "enqueue", "compute", "device_to_host"} <= set(stages)
     np.testing.assert_allclose(subject(*pair).disparity_px, expected(*pair)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "index", "graph", "tf32"),
+    [
+        ("las1@tensorrt", "cuda", 0, True, False),
+        ("las1@tensorrt:enqueue", "cuda:1", 1, False, False),
+        ("las1@tensorrt:enqueue-tf32", "cuda", 0, False, True),
+        ("las1@onnxruntime-cuda:tf32", "cpu", 0, True, True),
+    ],
+)
+def test_variants_of_engines_are_the_backends_options(
+    artefact, monkeypatch, text, device, index, graph, tf32
+):
+    asked = []
+
+    def opened(name, path, *, options):
+        asked.append((name, options.gpu))
+        raise LiteStereoError("no GPU here")
+
+    monkeypatch.setattr(backends, "open_backend", opened)
+    spec = SubjectSpec.parse(text.replace("las1", str(artefact)))
+    with pytest.raises(LiteStereoError, match="no GPU here"):
+        open_subject(spec, device=device, threads=3)
+    ((name, gpu),) = asked
+    assert name == spec.backend
+    assert (gpu.device_index, gpu.cuda_graph, gpu.build.tf32) == (index, graph, tf32)
