@@ -153,18 +153,19 @@ def ratio_interval(
 
 
 def format_ms(value: float | None, *, uncertainty_ms: float | None = None) -> str:
-    """Return a latency in no more digits than it is known to: at most three.
+    """Return a latency in no more digits than it is known to: at most three, of noise two.
 
     Args:
         value: milliseconds; None is "-".
-        uncertainty_ms: half of its interval; no digit stands below its size. None shows two digits.
+        uncertainty_ms: half of its interval; no digit stands below its first. None shows two digits.
     """
     if value is None:
         return "-"
     if value <= 0:
         return "0"
     lead = math.floor(math.log10(value))
-    known = lead - 1 if uncertainty_ms is None else lead - 2
+    quiet = uncertainty_ms is not None and uncertainty_ms <= NOISY * value
+    known = lead - 2 if quiet else lead - 1
     if uncertainty_ms:
         known = max(known, math.floor(math.log10(uncertainty_ms)))
     rounded = round(value, -known)
