@@ -18,7 +18,7 @@ from litestereo.models.registry import MAX_DISPARITY_PX
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.manifest import METADATA_KEY, InputSpec, Manifest
 
-__all__ = ["make_manifest", "sha256_of", "with_manifest", "write_artifact"]
+__all__ = ["make_manifest", "require_onnx_suffix", "sha256_of", "with_manifest", "write_artifact"]
 
 _TOOLS = ("torch", "onnx", "onnxslim", "onnxruntime")
 
@@ -65,6 +65,18 @@ def with_manifest(graph: ModelProto, manifest: Manifest) -> ModelProto:
     return artifact
 
 
+def require_onnx_suffix(path: Path) -> None:
+    """Raise before any work is done for a file that would be called wrongly.
+
+    Raises:
+        ExportError: if the file is not called .onnx.
+    """
+    if path.suffix != ".onnx":
+        raise ExportError(
+            f"{path} does not end in .onnx, the only format that is written; name it with -o"
+        )
+
+
 def write_artifact(artifact: ModelProto, path: Path) -> Path:
     """Write an artefact, under a temporary name until it is whole, and return its path.
 
@@ -72,8 +84,7 @@ def write_artifact(artifact: ModelProto, path: Path) -> Path:
         ExportError: if the file is not called .onnx.
         InputError: if the place cannot be written.
     """
-    if path.suffix != ".onnx":
-        raise ExportError(f"{path} does not end in .onnx, the only format that is written")
+    require_onnx_suffix(path)
     return write_atomic(path, artifact.SerializeToString())
 
 

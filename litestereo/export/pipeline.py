@@ -13,7 +13,12 @@ from onnx import ModelProto
 from torch import nn
 
 from litestereo.errors import ExportError
-from litestereo.export.artifact import make_manifest, with_manifest, write_artifact
+from litestereo.export.artifact import (
+    make_manifest,
+    require_onnx_suffix,
+    with_manifest,
+    write_artifact,
+)
 from litestereo.export.graph import (
     attach_weights,
     check_model,
@@ -61,6 +66,7 @@ def export(
     options: ExportOptions, *, output: Path, progress: Progress = lambda _: None
 ) -> ExportReport:
     """Do what `litestereo.export.export_artifact` says."""
+    require_onnx_suffix(output)
     weights = _weights_file(options)
     progress(f"loading {options.model} from {weights}")
     model = _load(options, weights)

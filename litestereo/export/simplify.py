@@ -10,7 +10,7 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from litestereo.errors import ExportError
-from litestereo.export.graph import check_model, constants_to_initializers
+from litestereo.export.graph import check_model, constants_to_initializers, op_histogram
 from litestereo.export.options import OPSET
 
 __all__ = ["simplify"]
@@ -51,15 +51,16 @@ def _slim(model: ModelProto) -> ModelProto:
     """Return `model` simplified until nothing more goes."""
     import onnxslim
 
-    nodes = len(model.graph.node) + 1
-    while len(model.graph.node) < nodes:
+    while True:
         nodes = len(model.graph.node)
         # ONNX infers the shapes, not onnxslim: its own inference carries values through a Slice
         # of step -1 wrongly (0.1.98), which moved the padding of a fixed-size cost volume to
         # another axis, and it takes most of onnxslim's time.
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         model = onnxslim.slim(inferred, no_shape_infer=True)
-    return model
+        # With a fixed size, the shapes that one pass folds let the next infer more.
+        if "Shape" not in op_histogram(model) or len(model.graph.node) >= nodes:
+            return model
 
 
 def _pack(model: ModelProto, weights: Sequence[ValueInfoProto]) -> ModelProto:

@@ -19,6 +19,9 @@ from litestereo.export.pairs import Pair
 from litestereo.export.pipeline import fp32_graph
 from litestereo.models import create, save_weights
 
+# Pictures this small gain nothing from threads, which cost much where other work runs beside them.
+torch.set_num_threads(1)
+
 SIZE = (64, 128)
 # Two models are exported at a fixed size only: their parts are those of las2_s, their graphs long.
 FIXED = frozenset({"las2_m", "las2_l"})
