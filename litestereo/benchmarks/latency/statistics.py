@@ -157,7 +157,7 @@ def format_ms(value: float | None, *, uncertainty_ms: float | None = None) -> st
 
     Args:
         value: milliseconds; None is "-".
-        uncertainty_ms: half of its interval; no digit stands below its first. None shows two digits.
+        uncertainty_ms: half of its interval, whose first digit is the last shown; None shows two.
     """
     if value is None:
         return "-"
