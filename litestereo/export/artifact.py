@@ -13,8 +13,8 @@ from onnx import ModelProto
 from litestereo._version import __version__
 from litestereo.errors import ExportError
 from litestereo.export.onnx_from_torch import OUTPUT_NAMES
-from litestereo.export.options import OPSET, SIZE_MULTIPLE, ExportOptions
-from litestereo.models.registry import MAX_DISPARITY_PX
+from litestereo.export.options import OPSET, ExportOptions
+from litestereo.models.registry import MAX_DISPARITY_PX, SIZE_MULTIPLE
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.manifest import METADATA_KEY, InputSpec, Manifest
 

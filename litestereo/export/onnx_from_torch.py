@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from litestereo.errors import ExportError
 from litestereo.export.graph import attach_weights, rename_inputs
 from litestereo.export.opset import opset_17_from_18
-from litestereo.export.options import OPSET, SIZE_MULTIPLE, ExportOptions
+from litestereo.export.options import OPSET, ExportOptions
+from litestereo.models.registry import SIZE_MULTIPLE
 
 __all__ = ["INPUT_NAMES", "OUTPUT_NAMES", "CameraModel", "onnx_from_torch"]
 

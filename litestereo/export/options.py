@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from litestereo.errors import ExportError
+from litestereo.models.registry import MODEL_NAMES, SIZE_MULTIPLE
 
-__all__ = ["OPSET", "SIZE_MULTIPLE", "ExportOptions", "Exporter", "Precision"]
+__all__ = ["OPSET", "ExportOptions", "Exporter", "Precision"]
 
 Exporter = Literal["torchscript", "dynamo"]
 Precision = Literal["fp32", "fp16"]
 
 OPSET = 17
 """The opset of every artefact: the newest that TensorRT 8.6's parser reads."""
-
-SIZE_MULTIPLE = 32
-"""Height and width are multiples of this: the networks halve the picture five times."""
 
 _SMALLEST_PX = 64
 
@@ -56,9 +54,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be exported before anything heavy is imported."""
-        from litestereo.models import MODEL_NAMES
-
-        _require_choice("model", self.model, tuple(MODEL_NAMES))
+        _require_choice("model", self.model, MODEL_NAMES)
         _require_choice("precision", self.precision, get_args(Precision))
         _require_choice("exporter", self.exporter, get_args(Exporter))
         if (self.height is None) != (self.width is None):

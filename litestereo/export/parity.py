@@ -96,9 +96,10 @@ class ParityReport:
             ExportError: with the figures of every case.
         """
         if not self.passed:
+            advice = "another --exporter" if self.limit == "max_px" else "FP32 for these weights"
             raise ExportError(
                 f"the graph is not what torch computes, so nothing was written: {self}. Try "
-                "another --exporter, or look at the graph with --skip-gate"
+                f"{advice}, or look at the graph with --skip-gate"
             )
 
     def __str__(self) -> str:
