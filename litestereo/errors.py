@@ -58,7 +58,7 @@ class MissingDependencyError(LiteStereoError):
     """An optional package is missing; the message names what to install."""
 
     def __init__(self, package: str, *, purpose: str, extra: str) -> None:
-        """Name the missing `package`, the `purpose` it serves and the pip `extra` that brings it."""
+        """Name the missing `package`, the `purpose` it serves and the `extra` that brings it."""
         super().__init__(
             f"{package} is not installed; {purpose} needs it. "
             f"Install it with: pip install 'litestereo[{extra}]'"

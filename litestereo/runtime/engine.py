@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +32,14 @@ from litestereo.runtime.preprocess import (
     rgb_pair,
 )
 
-__all__ = ["StereoEngine", "StereoResult", "Timings", "artifact_path"]
+if TYPE_CHECKING:
+    from litestereo.runtime.stream.frames import StreamResult
+    from litestereo.runtime.stream.sources import FrameSource
+    from litestereo.runtime.stream.stream import StereoStream, StreamOptions
+
+__all__ = ["Inferred", "Prepared", "StereoEngine", "StereoResult", "Timings", "artifact_path"]
+
+Image = NDArray[np.uint8]
 
 # Answers this near the end of the range (182 of 192 px) count as clipped: the last of the 48 steps
 # of 4 px is 188, and a distribution cut off there averages to a little less.
@@ -38,7 +48,7 @@ _CLIPPED_FROM = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall-clock time of one call, in milliseconds."""
+    """Wall-clock time of one call, in milliseconds; waiting for other calls is left out."""
 
     preprocess_ms: float
     inference_ms: float
@@ -75,6 +85,44 @@ class StereoResult:
     inference_size: tuple[int, int]
     max_disparity_px: float
     range_clipped: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A pair as the network takes it, on the way between `prepare` and `infer`.
+
+    Attributes:
+        left: (H, W, 3) uint8 RGB, padded.
+        right: same.
+        frame: where the picture is inside.
+        preprocess_ms: what this took.
+    """
+
+    left: Image
+    right: Image
+    frame: Frame
+    preprocess_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inferred:
+    """What the network gave, on the way between `infer` and `finish`.
+
+    Attributes:
+        disparity: (H, W) float32, padded, in pixels of what the network saw.
+        confidence: (H, W) float32, padded.
+        frame: where the picture is inside.
+        preprocess_ms: what the preparation took.
+        inference_ms: what the network took.
+        ran: name, device and precision of the backend.
+    """
+
+    disparity: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    frame: Frame
+    preprocess_ms: float
+    inference_ms: float
+    ran: tuple[str, str, str]
 
 
 class StereoEngine:
@@ -143,6 +191,11 @@ class StereoEngine:
         """At what size it runs."""
         return self._scaling
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The only (height, width) that the network takes; None: it takes every size."""
+        return self._open_backend().fixed_size
+
     def __call__(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> StereoResult:
         """Return the disparity and confidence of a rectified pair.
 
@@ -154,39 +207,106 @@ class StereoEngine:
             InputError: the pair cannot be used as it is.
             EngineError: the engine is closed, or the network failed.
         """
+        prepared = self.prepare(left, right)
+        with self._lock:
+            # Finished inside the lock: a backend may reuse its output buffers in the next call.
+            return self.finish(self._inferred(prepared))
+
+    def prepare(
+        self, left: NDArray[np.uint8], right: NDArray[np.uint8], *, shrink: float = 1.0
+    ) -> Prepared:
+        """Return the pair as the network takes it: the first third of a call.
+
+        `prepare`, `infer` and `finish` are a call in three parts, for threads that overlap them.
+
+        Args:
+            left: as for a call.
+            right: as for a call.
+            shrink: run at this part, 0..1, of the size that a call would.
+
+        Raises:
+            InputError: the pair cannot be used as it is.
+            EngineError: the engine is closed.
+        """
         start = time.perf_counter()
         left, right = rgb_pair(left, right)
-        range_px = self._manifest.disparity_range_px[1]
         size: tuple[int, int] = left.shape[0], left.shape[1]
-        scale = self._scaling.scale_for(size, range_px=range_px)
+        scale = self._scaling.scale_for(size, range_px=self._manifest.disparity_range_px[1])
+        padded_left, padded_right, frame = padded_pair(
+            left,
+            right,
+            scale=scale * shrink,
+            fixed_size=self.fixed_size,
+            multiple_of=self._manifest.input.multiple_of,
+        )
+        return Prepared(padded_left, padded_right, frame, 1e3 * (time.perf_counter() - start))
+
+    def infer(self, prepared: Prepared) -> Inferred:
+        """Return what the network says of a prepared pair, in arrays that no later call touches.
+
+        Raises:
+            EngineError: the engine is closed, or the network failed.
+        """
         with self._lock:
-            backend = self._open_backend()
-            padded_left, padded_right, frame = padded_pair(
-                left,
-                right,
-                scale=scale,
-                fixed_size=backend.fixed_size,
-                multiple_of=self._manifest.input.multiple_of,
-            )
-            prepared = time.perf_counter()
-            raw_disparity, raw_confidence = backend.infer(padded_left, padded_right)
-            inferred = time.perf_counter()
-            # Inside the lock: a backend may reuse its output buffers in the next call.
-            disparity_px, confidence = _maps(raw_disparity, raw_confidence, frame)
-        end = time.perf_counter()
-        reach_px = range_px / frame.width_ratio
+            inferred = self._inferred(prepared)
+            disparity, confidence = inferred.disparity.copy(), inferred.confidence.copy()
+        return dataclasses.replace(inferred, disparity=disparity, confidence=confidence)
+
+    def finish(self, inferred: Inferred) -> StereoResult:
+        """Return the result in the given picture's pixels.
+
+        Raises:
+            EngineError: the network's answer is no number, or of a wrong size.
+        """
+        start = time.perf_counter()
+        frame = inferred.frame
+        disparity_px, confidence = _maps(inferred.disparity, inferred.confidence, frame)
+        postprocess_ms = 1e3 * (time.perf_counter() - start)
+        parts_ms = inferred.preprocess_ms, inferred.inference_ms, postprocess_ms
+        backend, device, precision = inferred.ran
+        reach_px = self._manifest.disparity_range_px[1] / frame.width_ratio
         return StereoResult(
             disparity_px=disparity_px,
             confidence=confidence,
-            timings=_timings(start, prepared, inferred, end),
-            backend=backend.name,
-            device=backend.device,
-            precision=backend.precision,
+            timings=Timings(*parts_ms, total_ms=sum(parts_ms)),
+            backend=backend,
+            device=device,
+            precision=precision,
             scale=frame.width_ratio,
             inference_size=frame.padded_size,
             max_disparity_px=reach_px,
             range_clipped=_share(disparity_px >= _CLIPPED_FROM * reach_px),
         )
+
+    def stream(
+        self,
+        source: FrameSource | Iterable[Any],
+        *,
+        options: StreamOptions | None = None,
+        prepare: Callable[[Image, Image], tuple[Image, Image]] | None = None,
+        post: Callable[[StreamResult], Any] | None = None,
+    ) -> StereoStream:
+        """Return a stream of results from cameras, videos, folders or any iterable of pairs.
+
+        Capture, preparation, inference and post-processing overlap in threads of their own. A live
+        source is never waited on by it: pairs that cannot be computed in time are dropped and
+        counted.
+
+        Args:
+            source: of `litestereo.runtime.stream`, such as `cameras(0, 2)`; or an iterable of
+                (left, right).
+            options: deadline, watchdogs, reconnects.
+            prepare: what each pair goes through first, such as a `Rectifier`.
+            post: what each result goes through last, in its own thread; see `StreamResult.post`.
+
+        Example:
+            with StereoEngine.load("las1") as engine, engine.stream(cameras(0, 2)) as stream:
+                for result in stream:
+                    print(result.sequence, result.age_ms, result.stereo.disparity_px.shape)
+        """
+        from litestereo.runtime.stream.stream import StereoStream
+
+        return StereoStream(self, source, options=options, prepare=prepare, post=post)
 
     def close(self) -> None:
         """Free the backend; closing twice is fine, and waits for a call that is under way."""
@@ -207,6 +327,20 @@ class StereoEngine:
     ) -> None:
         """Close the engine."""
         self.close()
+
+    def _inferred(self, prepared: Prepared) -> Inferred:
+        """Run the network; the arrays are the backend's. Call it with the lock held."""
+        backend = self._open_backend()
+        start = time.perf_counter()
+        disparity, confidence = backend.infer(prepared.left, prepared.right)
+        return Inferred(
+            disparity,
+            confidence,
+            prepared.frame,
+            preprocess_ms=prepared.preprocess_ms,
+            inference_ms=1e3 * (time.perf_counter() - start),
+            ran=(backend.name, backend.device, backend.precision),
+        )
 
     def _open_backend(self) -> Backend:
         if self._backend is None:
@@ -254,12 +388,3 @@ def _maps(
 
 def _share(mask: NDArray[np.bool_]) -> float:
     return float(np.count_nonzero(mask) / mask.size)
-
-
-def _timings(start: float, prepared: float, inferred: float, end: float) -> Timings:
-    return Timings(
-        preprocess_ms=1e3 * (prepared - start),
-        inference_ms=1e3 * (inferred - prepared),
-        postprocess_ms=1e3 * (end - inferred),
-        total_ms=1e3 * (end - start),
-    )

@@ -6,7 +6,7 @@ cropping, scaling and locking are the engine's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol, cast, get_args
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.manifest import Manifest
+from litestereo.runtime.tensorrt.options import GpuOptions
 
 __all__ = ["BACKEND_NAMES", "Backend", "BackendOptions", "GraphOptimization", "open_backend"]
 
@@ -23,7 +24,11 @@ GraphOptimization = Literal["off", "basic", "all"]
 
 # Name -> module with a function `load(artifact, options) -> Backend`; a module and the package that
 # it wraps are imported when the backend is opened, not before.
-_MODULES = {"onnxruntime-cpu": "litestereo.runtime.backends.onnxruntime_cpu"}
+_MODULES = {
+    "onnxruntime-cpu": "litestereo.runtime.backends.onnxruntime_cpu",
+    "onnxruntime-cuda": "litestereo.runtime.backends.onnxruntime_cuda",
+    "tensorrt": "litestereo.runtime.tensorrt.backend",
+}
 
 BACKEND_NAMES = tuple(_MODULES)
 
@@ -35,10 +40,12 @@ class BackendOptions:
     Attributes:
         threads: CPU threads for one inference; None takes every core that the process may use.
         graph_optimization: how far the backend may rewrite the graph when it loads.
+        gpu: of the backends that run on one.
     """
 
     threads: int | None = None
     graph_optimization: GraphOptimization = "all"
+    gpu: GpuOptions = field(default_factory=GpuOptions)
 
     def __post_init__(self) -> None:
         """Refuse values that no backend can take."""

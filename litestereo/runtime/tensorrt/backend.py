@@ -1,0 +1,241 @@
+"""The `tensorrt` backend: engines on one GPU behind the runtime's protocol."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import EngineError
+from litestereo.runtime.backends import BackendOptions
+from litestereo.runtime.cuda import open_device
+from litestereo.runtime.cuda.api import Device
+from litestereo.runtime.cuda.gpu_array import GpuArray, gpu_array
+from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
+from litestereo.runtime.tensorrt.attestation import Attestation
+from litestereo.runtime.tensorrt.engines import engine_from_artifact, engine_name, load_plan
+from litestereo.runtime.tensorrt.library import import_tensorrt, own_words
+from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
+from litestereo.runtime.tensorrt.session import Session, SessionOptions
+
+__all__ = ["TensorRt", "load"]
+
+# Sizes that are kept ready; a further one takes the place of the least recently used.
+_MOST_SIZES = 4
+
+
+@dataclass(slots=True, eq=False)
+class _Loaded:
+    """A deserialised engine with the runtime that it needs, and the sizes that it takes."""
+
+    runtime: Any
+    engine: Any
+    sizes: SizeRange
+
+    def drop(self) -> None:
+        """Drop the engine, then the runtime."""
+        self.engine = None
+        self.runtime = None
+
+
+class TensorRt:
+    """A GPU with the engines of one artefact; made by `load`.
+
+    Safe to call from several threads: calls wait for each other.
+    """
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        trt: Any,  # noqa: ANN401 - the module
+        artifact: Artifact,
+        *,
+        device: Device,
+        options: GpuOptions,
+    ) -> None:
+        """Take over an open device; a fixed size, or a range, is loaded or built at once."""
+        self.manifest = artifact.manifest
+        self._trt, self._artifact, self._options = trt, artifact, options
+        self._device: Device | None = device
+        self._lock = threading.RLock()
+        self._engines: list[_Loaded] = []
+        self._sessions: OrderedDict[tuple[int, int], tuple[_Loaded, Session]] = OrderedDict()
+        self._attested: Attestation | None = None
+        self._words = _device_words(trt, device)
+        try:
+            if options.size_range is not None:
+                with device.active():
+                    self._load_engine(device, options.size_range)
+            elif self.fixed_size is not None:
+                with device.active():
+                    self._session(device, self.fixed_size)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def device(self) -> str:
+        """The GPU, and what moves its data: the answer to "which path ran"."""
+        return self._words
+
+    @property
+    def precision(self) -> str:
+        """What the engine's layers really compute in; the graph's word before one is loaded."""
+        return self._attested.precision if self._attested else self.manifest.precision
+
+    @property
+    def attestation(self) -> Attestation | None:
+        """What the last loaded engine's layers compute in; None before one is loaded."""
+        return self._attested
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The only size that the artefact takes; None: any, each built when it first comes."""
+        return self.manifest.input.fixed_size
+
+    def infer(
+        self, left: NDArray[np.uint8], right: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return disparity and confidence in host buffers that the next call reuses.
+
+        A call allocates nothing once its size has come before.
+        """
+        with self._lock:
+            device = self._opened()
+            with device.active():
+                return self._session(device, (left.shape[0], left.shape[1])).infer(left, right)
+
+    def infer_gpu(
+        self,
+        left: object,
+        right: object,
+        *,
+        stream: int = 0,
+        disparity: object | None = None,
+        confidence: object | None = None,
+    ) -> tuple[GpuArray, GpuArray]:
+        """Queue a pair that is already on the GPU; nothing is copied, nothing waited for.
+
+        Args:
+            left: (H, W, 3) uint8 RGB on this GPU, C-contiguous, at a size the artefact takes: any
+                array with `__cuda_array_interface__` or `__dlpack__`. It must live until the
+                stream has passed.
+            right: same.
+            stream: handle of the caller's stream, e.g. torch.cuda.current_stream().cuda_stream;
+                0 is the legacy default stream.
+            disparity: (H, W) float32 on this GPU to fill; None: memory that the next call reuses.
+            confidence: same.
+
+        Returns:
+            disparity and confidence, filled once the stream gets there; torch.from_dlpack and
+            cupy.asarray read them in place.
+
+        Raises:
+            InputError: an array is not on a GPU, or of another shape or type.
+            EngineError: TensorRT failed.
+        """
+        given = {"left": left, "right": right, "disparity": disparity, "confidence": confidence}
+        arrays = {
+            name: gpu_array(array, stream=stream)
+            for name, array in given.items()
+            if array is not None
+        }
+        with self._lock:
+            device = self._opened()
+            with device.active():
+                shape = arrays["left"].shape
+                session = self._session(device, (shape[0], shape[1]))
+                return session.infer_gpu(arrays, stream=stream)
+
+    def close(self) -> None:
+        """Drop contexts, then engines, runtimes, memory, and the GPU; closing twice is fine."""
+        with self._lock:
+            device, self._device = self._device, None
+            if device is None:
+                return
+            with device.active():
+                sessions = [session for _, session in self._sessions.values()]
+                self._sessions.clear()
+                for session in sessions:
+                    session.close()
+                for loaded in self._engines:
+                    loaded.drop()
+                self._engines.clear()
+                for session in sessions:
+                    session.free()
+            device.close()
+
+    def _opened(self) -> Device:
+        if self._device is None:
+            raise EngineError("the tensorrt backend is closed; load it again")
+        return self._device
+
+    def _session(self, device: Device, size: tuple[int, int]) -> Session:
+        """Return the session of a size, made if need be; the context is current."""
+        if size in self._sessions:
+            self._sessions.move_to_end(size)
+            return self._sessions[size][1]
+        loaded = next((one for one in self._engines if one.sizes.holds(size)), None)
+        loaded = loaded or self._load_engine(device, SizeRange.fixed(size))
+        integrated = device.info.integrated
+        wanted = self._options.zero_copy
+        options = SessionOptions(
+            size, self._options.cuda_graph, integrated if wanted is None else wanted
+        )
+        _, words = own_words(self._trt)
+        session = Session(self._trt, loaded.engine, device=device, words=words, options=options)
+        self._sessions[size] = (loaded, session)
+        self._words = _device_words(self._trt, device, session)
+        if len(self._sessions) > _MOST_SIZES:
+            self._forget_oldest()
+        return session
+
+    def _load_engine(self, device: Device, sizes: SizeRange) -> _Loaded:
+        """Return the engine for these sizes, out of the cache or built; the context is current."""
+        cached = engine_from_artifact(
+            self._trt, self._artifact, sizes=sizes, info=device.info, options=self._options
+        )
+        name = engine_name(self._artifact, sizes)
+        foreign = self._options.build.version_compatible
+        runtime, engine = load_plan(self._trt, cached.plan, name=name, foreign=foreign)
+        self._attested = Attestation.from_json(cached.facts.get("attestation", {}))
+        loaded = _Loaded(runtime, engine, sizes)
+        self._engines.append(loaded)
+        return loaded
+
+    def _forget_oldest(self) -> None:
+        """Free the least recently used size, and its engine if no other size needs it."""
+        _, (loaded, session) = self._sessions.popitem(last=False)
+        session.close()
+        if loaded.sizes.is_fixed:
+            self._engines.remove(loaded)
+            loaded.drop()
+        session.free()
+
+
+def _device_words(trt: Any, device: Device, session: Session | None = None) -> str:  # noqa: ANN401
+    info = device.info
+    ways = [f"TensorRT {trt.__version__}", device.binding]
+    if session is not None:
+        ways.append("CUDA graph" if session.uses_graph else "enqueued")
+        ways.append("zero-copy" if session.zero_copy else "pinned copies")
+    return f"cuda:{info.index} {info.name} {info.sm} ({', '.join(ways)})"
+
+
+def load(artifact: Path, options: BackendOptions) -> TensorRt:
+    """Open `artifact` on a GPU with TensorRT.
+
+    Raises:
+        MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
+        EngineError: no GPU, a file that is no artefact, or an engine that cannot be built or run.
+    """
+    read = read_artifact(artifact)
+    trt = import_tensorrt()
+    device = open_device(options.gpu.device_index, binding=options.gpu.binding)
+    return TensorRt(trt, read, device=device, options=options.gpu)

@@ -1,0 +1,264 @@
+"""Build an engine from an artefact: one way for TensorRT 8.6, 10 and 11.
+
+Everything that a version may lack is looked up by name, never by number: enum values moved between
+versions. Precision comes from the graph. Where TensorRT types strongly (10 and 11) that is all;
+8.6 is told to use half precision and held to FP32 layer by layer where the graph says FP32.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from litestereo.errors import EngineError
+from litestereo.runtime.manifest import Precision
+from litestereo.runtime.tensorrt.library import WordsLog, own_words
+from litestereo.runtime.tensorrt.options import BuildOptions, SizeRange
+from litestereo.runtime.tensorrt.progress import Heartbeat, make_monitor
+
+__all__ = ["BuildRequest", "BuiltPlan", "Prepared", "build_plan", "prepare", "serialize"]
+
+# Layers whose precision is given by what they are; 8.6 refuses pins on some, ignores others.
+_UNPINNED = ("CAST", "CONSTANT", "IDENTITY", "SHAPE")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        name: what to call it in messages, e.g. "las1 fp16".
+        graph: an artefact's bytes.
+        precision: of the graph.
+        sizes: sizes that the engine must take.
+        options: how to build.
+        islands: names of the nodes that the graph keeps in FP32.
+        timing_cache: what earlier builds measured here; empty for none.
+    """
+
+    name: str
+    graph: bytes
+    precision: Precision
+    sizes: SizeRange
+    options: BuildOptions
+    islands: frozenset[str] = frozenset()
+    timing_cache: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPlan:
+    """A serialised engine.
+
+    Attributes:
+        plan: its bytes.
+        timing_cache: what the build measured, earlier builds included.
+        typing: "strong", "emulated" (8.6: half precision allowed, FP32 pinned), or "fp32".
+        pinned: how many layers were pinned to FP32.
+        seconds: how long the build took.
+    """
+
+    plan: bytes
+    timing_cache: bytes
+    typing: str
+    pinned: int
+    seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class Prepared:
+    """TensorRT's objects of one build; `close` drops them in the order that they depend."""
+
+    builder: Any
+    network: Any
+    parser: Any
+    config: Any
+    typing: str
+    pinned: int
+
+    def close(self) -> None:
+        """Drop config, parser, network and builder."""
+        self.config = None
+        self.parser = None
+        self.network = None
+        self.builder = None
+
+
+def build_plan(
+    trt: Any,  # noqa: ANN401 - the module tensorrt, or a sibling of it
+    request: BuildRequest,
+    *,
+    heartbeat: Heartbeat,
+) -> BuiltPlan:
+    """Build an engine; `heartbeat` is told TensorRT's phases.
+
+    Raises:
+        EngineError: TensorRT refuses the graph, an option or the build; with its own words.
+    """
+    prepared = prepare(trt, request)
+    monitor = make_monitor(trt, heartbeat)
+    try:
+        if monitor is not None:
+            prepared.config.progress_monitor = monitor
+        return serialize(trt, prepared, name=request.name)
+    finally:
+        prepared.close()
+
+
+def prepare(trt: Any, request: BuildRequest) -> Prepared:  # noqa: ANN401 - the module
+    """Parse the graph and set the build up, without building.
+
+    Raises:
+        EngineError: TensorRT refuses the graph or an option.
+    """
+    log, words = own_words(trt)
+    words.clear()
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # pybind's words for a null pointer
+        raise EngineError(f"TensorRT cannot make a builder here: {words.words()}") from error
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    _parse(parser, request, words)
+    config = builder.create_builder_config()
+    _set_options(trt, config, request.options)
+    _set_sizes(builder, network, config, request)
+    typing, pinned = _set_precision(trt, network, config, request)
+    _set_timing_cache(config, request.timing_cache)
+    return Prepared(builder, network, parser, config, typing, pinned)
+
+
+def serialize(trt: Any, prepared: Prepared, *, name: str) -> BuiltPlan:  # noqa: ANN401
+    """Build what was prepared.
+
+    Raises:
+        EngineError: the build failed; with TensorRT's own words.
+    """
+    _, words = own_words(trt)
+    builder, network, config = prepared.builder, prepared.network, prepared.config
+    start = time.monotonic()
+    plan = builder.build_serialized_network(network, config)
+    seconds = time.monotonic() - start
+    if plan is None:
+        raise EngineError(f"TensorRT {trt.__version__} cannot build {name}: {words.words()}")
+    timing_cache = config.get_timing_cache()
+    measured = b"" if timing_cache is None else bytes(memoryview(timing_cache.serialize()))
+    content = bytes(memoryview(plan))
+    return BuiltPlan(content, measured, prepared.typing, prepared.pinned, seconds)
+
+
+def _network_flags(trt: Any) -> int:  # noqa: ANN401 - the module
+    """Return the flags for a network with a batch of its own and, where there is one, types."""
+    flags = 0
+    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
+        flag = getattr(trt.NetworkDefinitionCreationFlag, name, None)
+        if flag is not None:
+            flags |= 1 << int(flag)
+    return flags
+
+
+def _parse(parser: Any, request: BuildRequest, words: WordsLog) -> None:  # noqa: ANN401
+    """Parse the graph into the parser's network."""
+    if parser.parse(request.graph):
+        return
+    errors = (parser.get_error(index) for index in range(parser.num_errors))
+    said = "; ".join(f"node {error.node()}: {error.desc()}" for error in errors)
+    raise EngineError(
+        f"TensorRT's ONNX parser refuses {request.name}: {said or words.words()}; "
+        "was it written by stereo-export?"
+    )
+
+
+def _set_options(trt: Any, config: Any, options: BuildOptions) -> None:  # noqa: ANN401
+    """Set all that has nothing to do with the graph."""
+    config.builder_optimization_level = options.optimization_level
+    config.max_aux_streams = options.max_aux_streams
+    # The attestation needs it; it costs nothing when the engine runs.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if options.workspace_mb is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if options.tactic_sources is not None:
+        members = (getattr(trt.TacticSource, name, None) for name in options.tactic_sources)
+        config.set_tactic_sources(sum(1 << int(member) for member in members if member is not None))
+    if not options.tf32:  # TensorRT's own default is on
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.exclude_lean_runtime:
+        config.set_flag(trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME)
+    if options.hardware_compatibility != "none":
+        wanted = options.hardware_compatibility.upper()
+        level = getattr(trt.HardwareCompatibilityLevel, wanted, None)
+        if level is None:
+            raise EngineError(
+                f"TensorRT {trt.__version__} has no hardware compatibility "
+                f"{options.hardware_compatibility!r}; choose another, or a newer TensorRT"
+            )
+        config.hardware_compatibility_level = level
+
+
+def _set_sizes(builder: Any, network: Any, config: Any, request: BuildRequest) -> None:  # noqa: ANN401
+    """Give a dynamic graph its sizes; hold a fixed one to them."""
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    sizes = request.sizes
+    if all(length > 0 for tensor in inputs for length in tensor.shape):
+        for tensor in inputs:
+            fixed = (tensor.shape[0], tensor.shape[1])
+            if not (sizes.is_fixed and fixed == sizes.largest):
+                raise EngineError(
+                    f"{request.name} is fixed at {fixed[0]}x{fixed[1]} and an engine for {sizes} "
+                    "is asked for; export it without --height and --width"
+                )
+        return
+    profile = builder.create_optimization_profile()
+    for tensor in inputs:
+        shapes = [(*size, 3) for size in (sizes.smallest, sizes.typical, sizes.largest)]
+        profile.set_shape(tensor.name, *shapes)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError(f"TensorRT refuses the sizes {sizes} for {request.name}")
+
+
+def _set_precision(
+    trt: Any,  # noqa: ANN401 - the module
+    network: Any,  # noqa: ANN401
+    config: Any,  # noqa: ANN401
+    request: BuildRequest,
+) -> tuple[str, int]:
+    """Say how precision is kept, and on how many layers it had to be pinned."""
+    if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        return "strong", 0
+    if request.precision == "fp32":
+        return "fp32", 0
+    config.set_flag(trt.BuilderFlag.FP16)
+    constraints = f"{request.options.constraints.upper()}_PRECISION_CONSTRAINTS"
+    config.set_flag(getattr(trt.BuilderFlag, constraints))
+    return "emulated", _pin_islands(trt, network, request.islands)
+
+
+def _pin_islands(trt: Any, network: Any, islands: frozenset[str]) -> int:  # noqa: ANN401
+    """Pin to FP32 what the graph computes in FP32; return how many layers that are.
+
+    A layer of the graph's half part is left alone: TensorRT may compute it wider, never narrower.
+    """
+    unpinned = [getattr(trt.LayerType, name) for name in _UNPINNED]
+    full = trt.DataType.FLOAT
+    pinned = 0
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        tensors = [layer.get_output(number) for number in range(layer.num_outputs)]
+        kept = layer.name in islands or all(tensor.dtype == full for tensor in tensors)
+        floating = all(tensor.dtype in (full, trt.DataType.HALF) for tensor in tensors)
+        if layer.type in unpinned or not (kept and floating):
+            continue
+        layer.precision = full
+        for number in range(layer.num_outputs):
+            layer.set_output_type(number, full)
+        pinned += 1
+    return pinned
+
+
+def _set_timing_cache(config: Any, content: bytes) -> None:  # noqa: ANN401
+    """Hand over what earlier builds measured; a cache that does not fit is left out."""
+    timing_cache = config.create_timing_cache(content)
+    if timing_cache is None or not config.set_timing_cache(timing_cache, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)

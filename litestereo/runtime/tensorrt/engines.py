@@ -1,0 +1,180 @@
+"""From an artefact to an engine's plan: out of the cache, or built, attested and put there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from litestereo.errors import EngineError, InputError
+from litestereo.runtime.cuda.driver import DeviceInfo
+from litestereo.runtime.files import write_atomic
+from litestereo.runtime.tensorrt.artifact import Artifact
+from litestereo.runtime.tensorrt.attestation import attest
+from litestereo.runtime.tensorrt.builder import BuildRequest, build_plan
+from litestereo.runtime.tensorrt.cache import CachedEngine, CacheKey, EngineCache, default_folder
+from litestereo.runtime.tensorrt.library import own_words
+from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
+from litestereo.runtime.tensorrt.progress import Heartbeat
+
+__all__ = ["cache_key", "engine_from_artifact", "engine_name", "load_plan"]
+
+
+def engine_from_artifact(
+    trt: Any,  # noqa: ANN401 - the module
+    artifact: Artifact,
+    *,
+    sizes: SizeRange,
+    info: DeviceInfo,
+    options: GpuOptions,
+) -> CachedEngine:
+    """Return the engine of an artefact for these sizes on this GPU, built if need be.
+
+    The GPU's context must be current.
+
+    Raises:
+        EngineError: the engine cannot be built, or is not what the graph asks for.
+    """
+    folder = options.cache_dir or default_folder()
+    key = cache_key(trt, artifact, sizes=sizes, info=info, options=options)
+    timings = folder / f"timing_{key.tensorrt_version}_{info.sm}_{_plain(info.name)}.cache"
+    name = engine_name(artifact, sizes)
+
+    def build() -> tuple[bytes, Mapping[str, Any]]:
+        return _build(trt, artifact, sizes=sizes, options=options, name=name, timings=timings)
+
+    return EngineCache(folder, options.say).engine(key, name=name, build=build)
+
+
+def cache_key(
+    trt: Any,  # noqa: ANN401 - the module
+    artifact: Artifact,
+    *,
+    sizes: SizeRange,
+    info: DeviceInfo,
+    options: GpuOptions,
+) -> CacheKey:
+    """Return what the engine of an artefact depends on."""
+    precision_map = json.dumps(artifact.manifest.precision_map, sort_keys=True)
+    return CacheKey(
+        graph_sha256=artifact.graph_sha256,
+        sizes=str(sizes),
+        precision_map_sha256=hashlib.sha256(precision_map.encode()).hexdigest(),
+        tensorrt_version=str(trt.__version__),
+        gpu=info.name,
+        sm=info.sm,
+        options=json.dumps(options.build.to_json(), sort_keys=True),
+    )
+
+
+def engine_name(artifact: Artifact, sizes: SizeRange) -> str:
+    """Return what to call an engine, e.g. "las1 fp16 384x1248"."""
+    return f"{artifact.manifest.model} {artifact.manifest.precision} {sizes}"
+
+
+def load_plan(trt: Any, plan: bytes, *, name: str, foreign: bool = False) -> tuple[Any, Any]:  # noqa: ANN401
+    """Return (runtime, engine) of a plan; drop the engine first.
+
+    Args:
+        trt: the module.
+        plan: TensorRT's bytes.
+        name: what to call it.
+        foreign: it may be another version's, and bring that version's runtime as code of its own.
+
+    Raises:
+        EngineError: TensorRT refuses it; with its own words.
+    """
+    log, words = own_words(trt)
+    words.clear()
+    runtime = trt.Runtime(log)
+    if foreign:
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError(
+            f"TensorRT {trt.__version__} cannot load the engine {name}: {words.words()}. An engine "
+            "runs with the version and GPU that it was built for; build it again from its artefact"
+        )
+    return runtime, engine
+
+
+def island_nodes(artifact: Artifact) -> frozenset[str]:
+    """Return the names of the nodes that an FP16 artefact's map keeps in FP32.
+
+    Raises:
+        EngineError: the map is not of the form that stereo-export writes.
+    """
+    islands = artifact.manifest.precision_map.get("islands", {})
+    try:
+        return frozenset(node for island in islands.values() for node in island["nodes"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise EngineError(
+            f"{artifact.path} has a precision map that cannot be read ({error!r}); export it again"
+        ) from error
+
+
+def half_share(artifact: Artifact) -> float:
+    """Return the share of an artefact's floating nodes that are half, 0 to 1."""
+    nodes = artifact.manifest.precision_map.get("nodes", {})
+    half, full = int(nodes.get("fp16", 0)), int(nodes.get("fp32", 0))
+    return half / (half + full) if half else 0.0
+
+
+def _build(
+    trt: Any,  # noqa: ANN401 - the module
+    artifact: Artifact,
+    *,
+    sizes: SizeRange,
+    options: GpuOptions,
+    name: str,
+    timings: Path,
+) -> tuple[bytes, Mapping[str, Any]]:
+    """Build an engine, look what it became, and keep what the build measured."""
+    islands = island_nodes(artifact)
+    request = BuildRequest(
+        name=name,
+        graph=artifact.content,
+        precision=artifact.manifest.precision,
+        sizes=sizes,
+        options=options.build,
+        islands=islands,
+        timing_cache=timings.read_bytes() if timings.is_file() else b"",
+    )
+    with Heartbeat(options.say, f"building {name} with TensorRT {trt.__version__}") as heartbeat:
+        built = build_plan(trt, request, heartbeat=heartbeat)
+    _keep_timings(timings, built.timing_cache, options)
+    runtime, engine = load_plan(
+        trt, built.plan, name=name, foreign=options.build.version_compatible
+    )
+    attested = attest(trt, engine, islands=islands)
+    del engine, runtime  # in this order: an engine must not outlive its runtime
+    options.say(f"{name}: {attested}, {len(built.plan) / 1e6:.1f} MB")
+    if options.build.attest:
+        precision = artifact.manifest.precision
+        attested.require(precision, half_share=half_share(artifact), name=name)
+    facts = {
+        "name": name,
+        "attestation": attested.to_json(),
+        "typing": built.typing,
+        "pinned_layers": built.pinned,
+        "build_s": round(built.seconds, 1),
+        "model": artifact.manifest.model,
+        "weights_sha256": artifact.manifest.weights_sha256,
+    }
+    return built.plan, facts
+
+
+def _keep_timings(path: Path, content: bytes, options: GpuOptions) -> None:
+    """Store what the build measured; a folder that cannot be written only costs time."""
+    if not content:
+        return
+    try:
+        write_atomic(path, content)
+    except InputError as error:
+        options.say(f"the build's timings cannot be kept: {error}")
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)

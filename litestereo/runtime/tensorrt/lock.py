@@ -1,0 +1,62 @@
+"""A lock between processes that a dead process cannot keep."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["CannotLockError", "locked"]
+
+_POLL_S = 0.1
+
+
+class CannotLockError(Exception):
+    """The folder cannot be written, or its file system has no locks."""
+
+
+@contextmanager
+def locked(path: Path, *, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock `path` for a `with` block, waiting while another process holds it.
+
+    The kernel gives the lock back when its process ends, however it ends, so a lock is never stale;
+    the file stays and says whose it was last.
+
+    Args:
+        path: the lock's file, made with its folder.
+        waiting: told once who holds the lock, if someone does.
+
+    Raises:
+        CannotLockError: the lock cannot be made here.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CannotLockError(f"{path.parent}: {error.strerror or error}") from error
+    try:
+        _acquire(descriptor, waiting)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)  # gives the lock back, too
+
+
+def _acquire(descriptor: int, waiting: Callable[[str], None]) -> None:
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not told:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+                waiting(f"process {holder or 'unknown'} is building the same engine: waiting")
+                told = True
+            time.sleep(_POLL_S)
+        except OSError as error:
+            raise CannotLockError(f"this file system has no locks: {error.strerror}") from error

@@ -1,0 +1,266 @@
+"""One engine at one size, ready to run: its buffers, its stream and its graph, all made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import EngineError, InputError
+from litestereo.runtime.cuda.api import Device, DeviceBuffer, Graph, MappedBuffer, PinnedBuffer
+from litestereo.runtime.cuda.dlpack import CUDA
+from litestereo.runtime.cuda.gpu_array import GpuArray
+from litestereo.runtime.tensorrt.library import WordsLog
+
+__all__ = ["TENSORS", "Session", "SessionOptions"]
+
+# Name, whether it is an input, NumPy's type, TensorRT's type.
+TENSORS = (
+    ("left", True, np.uint8, "UINT8"),
+    ("right", True, np.uint8, "UINT8"),
+    ("disparity", False, np.float32, "FLOAT"),
+    ("confidence", False, np.float32, "FLOAT"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session runs.
+
+    Attributes:
+        size: (height, width) of the pictures.
+        cuda_graph: capture and replay a graph, where the device can.
+        zero_copy: let the GPU work in the host's memory.
+    """
+
+    size: tuple[int, int]
+    cuda_graph: bool
+    zero_copy: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """Memory of one input or output; `gpu` is None where the GPU works in the host's."""
+
+    host: PinnedBuffer
+    gpu: DeviceBuffer | None
+
+    @property
+    def address(self) -> int:
+        """Where the GPU sees it."""
+        if self.gpu is not None:
+            return self.gpu.address
+        assert isinstance(self.host, MappedBuffer)
+        return self.host.address
+
+
+class Session:
+    """An execution context with all that it needs; the device's context is current when it is made.
+
+    Not thread-safe: one call at a time, from any thread.
+    """
+
+    def __init__(
+        self,
+        trt: Any,  # noqa: ANN401 - the module
+        engine: Any,  # noqa: ANN401 - its ICudaEngine
+        *,
+        device: Device,
+        words: WordsLog,
+        options: SessionOptions,
+    ) -> None:
+        """Make the buffers, and run once: TensorRT and the driver do their late work here."""
+        self.size = options.size
+        self.zero_copy = options.zero_copy
+        self._device, self._words = device, words
+        # Memory, stream and event, in order, so that they are freed in the opposite order.
+        self._owned: list[Callable[[], None]] = []
+        self._context: Any = None
+        self._graph: Graph | None = None
+        self._elsewhere = False  # the last work was queued on a caller's stream
+        try:
+            self._make(trt, engine, options)
+        except BaseException:
+            self.close()
+            self.free()
+            raise
+
+    @property
+    def uses_graph(self) -> bool:
+        """Whether a CUDA graph is replayed."""
+        return self._graph is not None
+
+    def infer(
+        self, left: NDArray[np.uint8], right: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the disparity and confidence of a pair, in buffers that the next call reuses.
+
+        The device's context must be current.
+        """
+        if self._elsewhere:
+            # Before the buffers are touched: the last caller's work may still read them.
+            self._device.synchronize(self._done)
+            self._elsewhere = False
+        np.copyto(self._slots["left"].host.array, left)
+        np.copyto(self._slots["right"].host.array, right)
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self._enqueue()
+        self._device.synchronize(self._stream)
+        return self._slots["disparity"].host.array, self._slots["confidence"].host.array
+
+    def infer_gpu(
+        self,
+        arrays: dict[str, GpuArray],
+        *,
+        stream: int,
+    ) -> tuple[GpuArray, GpuArray]:
+        """Queue a pair that is on the GPU on the caller's stream, and return at once.
+
+        Args:
+            arrays: "left" and "right", and "disparity" and "confidence" where the caller gives
+                memory for the answers; without, the session's own is used and reused.
+            stream: handle of the caller's stream.
+
+        Returns:
+            disparity and confidence, filled once the stream gets there.
+        """
+        bound = {**self._own_arrays(), **arrays}
+        for name, array in bound.items():
+            self._check(name, array)
+        if self._elsewhere:
+            # All calls share the context's memory, so they follow each other on the GPU, too.
+            self._device.wait(stream, self._done)
+        try:
+            for name, array in bound.items():
+                self._bind(name, array.address)
+            self._execute(stream)
+        finally:
+            for name, slot in self._slots.items():
+                self._bind(name, slot.address)
+        self._device.record(self._done, stream)
+        self._elsewhere = True
+        return bound["disparity"], bound["confidence"]
+
+    def close(self) -> None:
+        """Wait for what is queued, and drop graph and context; closing twice is fine.
+
+        The device's context must be current, and the engine still there.
+        """
+        if self._elsewhere:
+            self._device.synchronize(self._done)
+            self._elsewhere = False
+        if self._graph is not None:
+            self._graph.free()
+            self._graph = None
+        self._context = None
+
+    def free(self) -> None:
+        """Free the memory of a closed session; TensorRT no longer knows its addresses by then."""
+        while self._owned:
+            self._owned.pop()()
+
+    def _make(self, trt: Any, engine: Any, options: SessionOptions) -> None:  # noqa: ANN401
+        context = engine.create_execution_context()
+        if context is None:
+            raise EngineError(f"TensorRT gives no execution context: {self._words.words()}")
+        self._context = context
+        _require_tensors(trt, engine)
+        self._stream = self._device.stream()
+        self._done = self._device.event()
+        self._owned += [self._stream.free, self._done.free]
+        self._slots = {name: self._slot(name, options) for name, *_ in TENSORS}
+        for name, is_input, *_ in TENSORS:
+            shape = self._slots[name].host.array.shape
+            if is_input and not context.set_input_shape(name, shape):
+                raise EngineError(f"the engine refuses {name} {shape}: {self._words.words()}")
+        for name, slot in self._slots.items():
+            self._bind(name, slot.address)
+        self._enqueue()
+        self._device.synchronize(self._stream)
+        if options.cuda_graph:
+            self._graph = self._device.capture(self._stream, self._enqueue)
+
+    def _slot(self, name: str, options: SessionOptions) -> _Slot:
+        shape, dtype = _shape(name, options.size), _dtype(name)
+        if options.zero_copy:
+            mapped = self._device.mapped_buffer(shape, dtype)
+            self._owned.append(mapped.free)
+            mapped.array[...] = 0
+            return _Slot(mapped, None)
+        host = self._device.pinned_buffer(shape, dtype)
+        self._owned.append(host.free)
+        host.array[...] = 0
+        gpu = self._device.device_buffer(host.array.nbytes)
+        self._owned.append(gpu.free)
+        return _Slot(host, gpu)
+
+    def _enqueue(self) -> None:
+        """Queue the copies and the network on the session's own stream."""
+        for name in ("left", "right"):
+            slot = self._slots[name]
+            if slot.gpu is not None:
+                self._device.upload(slot.gpu, slot.host, self._stream)
+        self._execute(self._stream.handle)
+        for name in ("disparity", "confidence"):
+            slot = self._slots[name]
+            if slot.gpu is not None:
+                self._device.download(slot.host, slot.gpu, self._stream)
+
+    def _execute(self, stream: int) -> None:
+        context = self._context
+        if not context.execute_async_v3(stream):
+            raise EngineError(f"TensorRT failed to run the engine: {self._words.words()}")
+
+    def _bind(self, name: str, address: int) -> None:
+        context = self._context
+        if not context.set_tensor_address(name, address):
+            raise EngineError(f"TensorRT refuses the memory of {name}: {self._words.words()}")
+
+    def _own_arrays(self) -> dict[str, GpuArray]:
+        """Return the session's own memory for the answers."""
+        return {
+            name: GpuArray(
+                self._slots[name].address,
+                _shape(name, self.size),
+                np.dtype(_dtype(name)),
+                (CUDA, self._device.info.index),
+                owner=self,
+            )
+            for name in ("disparity", "confidence")
+        }
+
+    def _check(self, name: str, array: GpuArray) -> None:
+        wanted, dtype = _shape(name, self.size), np.dtype(_dtype(name))
+        if array.shape != wanted or array.dtype != dtype:
+            raise InputError(
+                f"{name} is {array.dtype} {array.shape}; the engine takes {dtype} {wanted}. "
+                "Pad it to the engine's size first: GPU arrays are used in place"
+            )
+
+
+def _shape(name: str, size: tuple[int, int]) -> tuple[int, ...]:
+    return (*size, 3) if name in ("left", "right") else size
+
+
+def _dtype(name: str) -> type[np.uint8] | type[np.float32]:
+    return next(dtype for known, _, dtype, _ in TENSORS if known == name)
+
+
+def _require_tensors(trt: Any, engine: Any) -> None:  # noqa: ANN401
+    """Refuse an engine whose inputs and outputs are not an artefact's."""
+    found = {}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        found[name] = (is_input, engine.get_tensor_dtype(name))
+    wanted = {name: (is_input, getattr(trt.DataType, kind)) for name, is_input, _, kind in TENSORS}
+    if found != wanted:
+        raise EngineError(
+            f"the engine's tensors are {found}; an artefact's are left and right (uint8), "
+            "disparity and confidence (float32): build the engine from an artefact"
+        )

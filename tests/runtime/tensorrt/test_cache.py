@@ -1,0 +1,129 @@
+"""The engine cache: faults of the disk and of other processes cost a build, never a wrong engine."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from litestereo.runtime.tensorrt.cache import CacheKey, EngineCache
+
+KEY = CacheKey("a" * 64, "64x96", "b" * 64, "8.6.0", "Stand-in", "sm_90", "{}")
+PLAN = b"plan" * 1000
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path, said):
+    return EngineCache(tmp_path / "engines", said.append)
+
+
+def built(plan=PLAN):
+    return plan, {"seconds": 1}
+
+
+def never():
+    raise AssertionError("built although a sound engine is cached")
+
+
+def test_is_built_once(cache):
+    assert cache.engine(KEY, name="las1", build=built).was_built
+    again = cache.engine(KEY, name="las1", build=never)
+    assert again.plan == PLAN
+    assert again.facts == {"seconds": 1}
+    assert not again.was_built
+
+
+def damage_cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def damage_flip(path):
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+
+
+def damage_sidecar(path):
+    path.with_suffix(".json").write_text("{")
+
+
+def damage_key(path):
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    sidecar["key"]["gpu"] = "another"
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (damage_cut, "cut off"),
+        (damage_flip, "plan_sha256"),
+        (damage_sidecar, "sidecar"),
+        (damage_key, "gpu is another, need Stand-in"),
+    ],
+)
+def test_damage_is_said_and_built_again(cache, said, damage, word):
+    damage(cache.engine(KEY, name="las1", build=built).path)
+    said.clear()
+    assert cache.engine(KEY, name="las1", build=built).was_built
+    assert len(said) == 1
+    assert word in said[0]
+    assert cache.engine(KEY, name="las1", build=never).plan == PLAN
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(CacheKey)])
+def test_each_field_of_the_key_is_another_engine(cache, said, field):
+    cache.engine(KEY, name="las1", build=built)
+    other = dataclasses.replace(KEY, **{field: "other"})
+    assert cache.engine(other, name="las1", build=lambda: built(b"other")).plan == b"other"
+    assert f"{field} is " in said[-1]
+    assert cache.engine(KEY, name="las1", build=never).plan == PLAN
+
+
+def slow_build(folder, seconds):
+    def build():
+        with (folder / "builds").open("a") as log:
+            log.write("x")
+        time.sleep(seconds)
+        return built()
+
+    EngineCache(folder, lambda _: None).engine(KEY, name="las1", build=build)
+
+
+def test_two_processes_build_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=slow_build, args=(tmp_path, 0.5)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(20)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "builds").read_text() == "x"
+
+
+def test_a_killed_build_leaves_nothing_in_the_way(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=slow_build, args=(tmp_path, 60))
+    process.start()
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "builds").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert EngineCache(tmp_path, lambda _: None).engine(KEY, name="las1", build=built).was_built
+
+
+def test_where_nothing_can_be_kept_the_engine_is_used_once(tmp_path, said):
+    (tmp_path / "file").write_text("in the way")
+    cache = EngineCache(tmp_path / "file" / "engines", said.append)
+    engine = cache.engine(KEY, name="las1", build=built)
+    assert engine.plan == PLAN
+    assert engine.path is None
+    assert "cannot be kept" in said[-1]
