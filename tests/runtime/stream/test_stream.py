@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import pytest
+from stand_in import write_stand_in
 
 from litestereo.errors import InputError, LiteStereoError
 from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.stream import PushSource, RepeatedPair, StreamOptions
-from stand_in import write_stand_in
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What an engine ran in, read from the inspector's JSON of each generation (samples constructed)."""
+"""What an engine ran in, from the JSON of each inspector generation (samples constructed)."""
 
 import json
 

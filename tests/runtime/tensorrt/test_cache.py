@@ -1,4 +1,4 @@
-"""The engine cache: faults of the disk and of other processes cost a build, never a wrong engine."""
+"""The engine cache: faults of disk and processes cost a build, never a wrong engine."""
 
 import dataclasses
 import json
