@@ -63,6 +63,12 @@ def _say(*lines: str) -> None:
 
 
 Backend = Annotated[str, typer.Option(help="What runs the model; never replaced by another.")]
+EngineCache = Annotated[
+    Path | None,
+    typer.Option(
+        show_default="~/.cache/litestereo/engines", help="Folder of built TensorRT engines."
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
 Version = Annotated[
@@ -89,6 +95,7 @@ def run(
     ] = Path("out"),
     model: Annotated[str, typer.Option(help="A bundled model, or an artefact's file.")] = "las1",
     backend: Backend = "onnxruntime-cpu",
+    engine_cache: EngineCache = None,
     threads: Threads = None,
     max_disparity: Annotated[
         float | None,
@@ -170,6 +177,7 @@ def run(
     from litestereo.runtime.batch import OutputOptions, batch_summary, run_pairs
     from litestereo.runtime.engine import StereoEngine
     from litestereo.runtime.pairs import find_pairs, find_side_by_side
+    from litestereo.runtime.tensorrt.options import GpuOptions
 
     sources = find_side_by_side(texts) if side_by_side else find_pairs(*texts)
     metric = None
@@ -189,7 +197,12 @@ def run(
         )
     options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric)
     with StereoEngine.load(
-        model, backend=backend, max_disparity_px=max_disparity, scale=scale, threads=threads
+        model,
+        backend=backend,
+        max_disparity_px=max_disparity,
+        scale=scale,
+        threads=threads,
+        gpu=GpuOptions(cache_dir=engine_cache, progress=_say),
     ) as engine:
         reports = _watched(run_pairs(engine, sources, options=options), total=len(sources))
         summary = batch_summary(engine, reports)
@@ -282,6 +295,13 @@ def export(
             show_default="its name", help="Where the weights came from, for the manifest."
         ),
     ] = None,
+    engine: Annotated[
+        bool,
+        typer.Option(
+            "--engine", help="Also build this GPU's TensorRT engine; needs --height, --width."
+        ),
+    ] = False,
+    engine_cache: EngineCache = None,
     list_models: Annotated[
         bool, typer.Option("--list", help="Print the models with parameters and GMACs.")
     ] = False,
@@ -295,6 +315,8 @@ def export(
     if list_models:
         print(_model_table())
         return
+    if engine and (height is None or width is None):
+        raise typer.BadParameter("an engine has a size; add --height and --width to --engine")
     from litestereo.export.options import ExportOptions
 
     options = ExportOptions(
@@ -315,6 +337,17 @@ def export(
     report = export_artifact(options, output=output or Path(options.file_name), progress=_say)
     _say(f"{report.size_bytes / 1e6:.1f} MB, {sum(report.histogram.values())} nodes")
     print(report.path)
+    if engine:
+        _build_engine(report.path, engine_cache)
+
+
+def _build_engine(artifact: Path, cache: Path | None) -> None:
+    """Build the engine of an artefact on this GPU, so that its first run is quick."""
+    from litestereo.runtime.tensorrt.backend import build_ahead
+    from litestereo.runtime.tensorrt.options import GpuOptions
+
+    built = build_ahead(artifact, options=GpuOptions(cache_dir=cache, progress=_say))
+    _say(f"engine: {built.path or 'could not be kept'}")
 
 
 def _model_table() -> str:

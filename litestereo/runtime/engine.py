@@ -31,8 +31,10 @@ from litestereo.runtime.preprocess import (
     padded_pair,
     rgb_pair,
 )
+from litestereo.runtime.tensorrt.options import GpuOptions
 
 if TYPE_CHECKING:
+    from litestereo.runtime.cuda.gpu_array import GpuArray
     from litestereo.runtime.stream.frames import StreamResult
     from litestereo.runtime.stream.sources import FrameSource
     from litestereo.runtime.stream.stream import StereoStream, StreamOptions
@@ -154,6 +156,7 @@ class StereoEngine:
         fit_within: tuple[int, int] | None = None,
         threads: int | None = None,
         graph_optimization: GraphOptimization = "all",
+        gpu: GpuOptions | None = None,
     ) -> StereoEngine:
         """Return an engine that is ready to be called.
 
@@ -166,6 +169,7 @@ class StereoEngine:
             fit_within: run at the largest size, up to the picture's own, inside (height, width).
             threads: CPU threads; None takes every core that the process may use.
             graph_optimization: how far the backend may rewrite the graph.
+            gpu: how a GPU backend builds, caches and runs; None: its defaults.
 
         Raises:
             InputError: no such model, backend or option.
@@ -173,7 +177,7 @@ class StereoEngine:
             MissingDependencyError: the backend's package is not installed.
         """
         scaling = ScaleOptions(scale, fit_within, max_disparity_px)
-        options = BackendOptions(threads, graph_optimization)
+        options = BackendOptions(threads, graph_optimization, gpu or GpuOptions())
         opened = open_backend(backend, artifact_path(model), options=options)
         try:
             return cls(opened, scaling=scaling)
@@ -277,6 +281,36 @@ class StereoEngine:
             max_disparity_px=reach_px,
             range_clipped=_share(disparity_px >= _CLIPPED_FROM * reach_px),
         )
+
+    def infer_gpu(
+        self,
+        left: object,
+        right: object,
+        *,
+        stream: int = 0,
+        disparity: object | None = None,
+        confidence: object | None = None,
+    ) -> tuple[GpuArray, GpuArray]:
+        """Queue a pair that is on the GPU on the caller's stream: no copy, no padding, no waiting.
+
+        Only of the tensorrt backend; its `infer_gpu` describes the arguments. The pair must have a
+        size that the network takes, and the answers are at that size, in its pixels.
+
+        Raises:
+            InputError: the backend has no GPU, or an array does not fit.
+            EngineError: the engine is closed, or TensorRT failed.
+        """
+        with self._lock:
+            backend = self._open_backend()
+            queue = getattr(backend, "infer_gpu", None)
+            if queue is None:
+                raise InputError(
+                    f"the backend {backend.name} takes no GPU arrays; load with backend='tensorrt'"
+                )
+            queued: tuple[GpuArray, GpuArray] = queue(
+                left, right, stream=stream, disparity=disparity, confidence=confidence
+            )
+            return queued
 
     def stream(
         self,

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.errors import EngineError
+from litestereo.errors import EngineError, InputError
 from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.cuda import open_device
 from litestereo.runtime.cuda.api import Device
 from litestereo.runtime.cuda.gpu_array import GpuArray, gpu_array
 from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
 from litestereo.runtime.tensorrt.attestation import Attestation
+from litestereo.runtime.tensorrt.cache import CachedEngine
 from litestereo.runtime.tensorrt.engines import engine_from_artifact, engine_name, load_plan
 from litestereo.runtime.tensorrt.library import import_tensorrt, own_words
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
-from litestereo.runtime.tensorrt.session import Session, SessionOptions
+from litestereo.runtime.tensorrt.session import DeviceTimes, Session, SessionOptions
 
-__all__ = ["TensorRt", "load"]
+__all__ = ["TensorRt", "build_ahead", "load"]
 
 # Sizes that are kept ready; a further one takes the place of the least recently used.
 _MOST_SIZES = 4
@@ -110,6 +111,16 @@ class TensorRt:
             device = self._opened()
             with device.active():
                 return self._session(device, (left.shape[0], left.shape[1])).infer(left, right)
+
+    def device_times(self) -> DeviceTimes | None:
+        """Return what the GPU's clock says about the last `infer`; None if that was none."""
+        with self._lock:
+            device = self._opened()
+            if not self._sessions:
+                return None
+            _, session = next(reversed(self._sessions.values()))
+            with device.active():
+                return session.device_times()
 
     def infer_gpu(
         self,
@@ -239,3 +250,28 @@ def load(artifact: Path, options: BackendOptions) -> TensorRt:
     trt = import_tensorrt()
     device = open_device(options.gpu.device_index, binding=options.gpu.binding)
     return TensorRt(trt, read, device=device, options=options.gpu)
+
+
+def build_ahead(artifact: Path, *, options: GpuOptions) -> CachedEngine:
+    """Build the engine of a fixed-size artefact into the cache, or find it there.
+
+    Raises:
+        InputError: the artefact's size is dynamic and `options` state no range.
+        MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
+        EngineError: no GPU, a file that is no artefact, or an engine that cannot be built.
+    """
+    read = read_artifact(artifact)
+    size = read.manifest.input.fixed_size
+    sizes = options.size_range or (SizeRange.fixed(size) if size else None)
+    if sizes is None:
+        raise InputError(
+            f"{artifact} takes any size and an engine needs one; export it with --height and "
+            "--width, or state a size range"
+        )
+    trt = import_tensorrt()
+    device = open_device(options.device_index, binding=options.binding)
+    try:
+        with device.active():
+            return engine_from_artifact(trt, read, sizes=sizes, info=device.info, options=options)
+    finally:
+        device.close()

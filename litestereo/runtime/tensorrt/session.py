@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import EngineError, InputError
-from litestereo.runtime.cuda.api import Device, DeviceBuffer, Graph, MappedBuffer, PinnedBuffer
+from litestereo.runtime.cuda.api import (
+    Device,
+    DeviceBuffer,
+    Graph,
+    MappedBuffer,
+    PinnedBuffer,
+)
 from litestereo.runtime.cuda.dlpack import CUDA
 from litestereo.runtime.cuda.gpu_array import GpuArray
 from litestereo.runtime.tensorrt.library import WordsLog
 
-__all__ = ["TENSORS", "Session", "SessionOptions"]
+__all__ = ["TENSORS", "DeviceTimes", "Session", "SessionOptions"]
 
 # Name, whether it is an input, NumPy's type, TensorRT's type.
 TENSORS = (
@@ -39,6 +46,22 @@ class SessionOptions:
     size: tuple[int, int]
     cuda_graph: bool
     zero_copy: bool
+
+
+class DeviceTimes(NamedTuple):
+    """What the GPU's own clock says about a call, in milliseconds.
+
+    Attributes:
+        host_to_device_ms: copying the pictures; about 0 where memory is shared.
+        enqueue_ms: the host's time to submit everything.
+        compute_ms: the network.
+        device_to_host_ms: copying the answer.
+    """
+
+    host_to_device_ms: float
+    enqueue_ms: float
+    compute_ms: float
+    device_to_host_ms: float
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +103,7 @@ class Session:
         self._owned: list[Callable[[], None]] = []
         self._context: Any = None
         self._graph: Graph | None = None
+        self._enqueue_ms: float | None = None
         self._elsewhere = False  # the last work was queued on a caller's stream
         try:
             self._make(trt, engine, options)
@@ -106,12 +130,22 @@ class Session:
             self._elsewhere = False
         np.copyto(self._slots["left"].host.array, left)
         np.copyto(self._slots["right"].host.array, right)
-        if self._graph is not None:
-            self._graph.launch(self._stream)
-        else:
-            self._enqueue()
+        self._enqueue()
         self._device.synchronize(self._stream)
         return self._slots["disparity"].host.array, self._slots["confidence"].host.array
+
+    def device_times(self) -> DeviceTimes | None:
+        """Return the times of the last `infer`; None before the first, and after `infer_gpu`.
+
+        The device's context must be current.
+        """
+        if self._elsewhere or self._enqueue_ms is None:
+            return None
+        upload, compute, download = (
+            self._device.elapsed_ms(start, end)
+            for start, end in zip(self._marks, self._marks[1:], strict=False)
+        )
+        return DeviceTimes(upload, self._enqueue_ms, compute, download)
 
     def infer_gpu(
         self,
@@ -172,7 +206,8 @@ class Session:
         _require_tensors(trt, engine)
         self._stream = self._device.stream()
         self._done = self._device.event()
-        self._owned += [self._stream.free, self._done.free]
+        self._marks = [self._device.event() for _ in range(4)]
+        self._owned += [made.free for made in (self._stream, self._done, *self._marks)]
         self._slots = {name: self._slot(name, options) for name, *_ in TENSORS}
         for name, is_input, *_ in TENSORS:
             shape = self._slots[name].host.array.shape
@@ -183,7 +218,7 @@ class Session:
         self._enqueue()
         self._device.synchronize(self._stream)
         if options.cuda_graph:
-            self._graph = self._device.capture(self._stream, self._enqueue)
+            self._graph = self._device.capture(self._stream, self._execute_here)
 
     def _slot(self, name: str, options: SessionOptions) -> _Slot:
         shape, dtype = _shape(name, options.size), _dtype(name)
@@ -200,16 +235,29 @@ class Session:
         return _Slot(host, gpu)
 
     def _enqueue(self) -> None:
-        """Queue the copies and the network on the session's own stream."""
+        """Queue the copies and the network on the session's own stream, and time them."""
+        start = time.perf_counter()
+        handle = self._stream.handle
+        self._device.record(self._marks[0], handle)
         for name in ("left", "right"):
             slot = self._slots[name]
             if slot.gpu is not None:
                 self._device.upload(slot.gpu, slot.host, self._stream)
-        self._execute(self._stream.handle)
+        self._device.record(self._marks[1], handle)
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self._execute_here()
+        self._device.record(self._marks[2], handle)
         for name in ("disparity", "confidence"):
             slot = self._slots[name]
             if slot.gpu is not None:
                 self._device.download(slot.host, slot.gpu, self._stream)
+        self._device.record(self._marks[3], handle)
+        self._enqueue_ms = 1e3 * (time.perf_counter() - start)
+
+    def _execute_here(self) -> None:
+        self._execute(self._stream.handle)
 
     def _execute(self, stream: int) -> None:
         context = self._context
