@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
-__all__ = ["Count", "Health", "prometheus_text"]
+__all__ = ["Count", "Health", "health_line", "prometheus_text"]
 
 # At 30 Hz the percentiles look back over the last 34 seconds.
 _WINDOW = 1024
@@ -38,6 +38,13 @@ _HELP: dict[Count, str] = {
     "steps_down": "Changes to a quicker level.",
     "steps_up": "Changes back to a finer level.",
     "stalls": "Times that the engine stopped answering.",
+}
+# Key of the health dict -> metric and what it means.
+_GAUGES = {
+    "rate_hz": ("rate_hertz", "Results a second."),
+    "in_flight": ("in_flight", "Pairs in the stream."),
+    "level_index": ("level_index", "Index of the level in use; 0 is the finest."),
+    "engine_silent_s": ("engine_silent_seconds", "How long the inference under way has run."),
 }
 
 
@@ -138,12 +145,9 @@ def prometheus_text(health: Mapping[str, Any], *, stream: str = "stereo") -> str
             value = health[f"{name}_ms"][f"p{quantile}"]
             if value is not None:
                 lines.append(f'{metric}{{{label},quantile="0.{quantile}"}} {value / 1e3:.6f}')
-    gauges = {"rate_hz": "Results a second.", "in_flight": "Pairs in the stream."}
-    gauges["level_index"] = "Index of the level in use; 0 is the finest."
-    gauges["engine_silent_s"] = "How long the inference under way has been running."
-    for name, text in gauges.items():
+    for name, (unit_name, text) in _GAUGES.items():
         if name in health:
-            metric = f"litestereo_{name.replace('_s', '_seconds') if name.endswith('_s') else name}"
+            metric = f"litestereo_{unit_name}"
             lines += [f"# HELP {metric} {text}", f"# TYPE {metric} gauge"]
             lines.append(f"{metric}{{{label}}} {health[name]}")
     return "\n".join(lines) + "\n"

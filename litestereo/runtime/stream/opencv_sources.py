@@ -236,17 +236,18 @@ class _VideoFile:
         self.period_s = 1 / rate_hz if 0 < rate_hz < 1000 else 1 / 30
         self._position = cv2.CAP_PROP_POS_MSEC
         self._index = 0
+        self._last_s = 0.0
 
     def read(self) -> Stamped | None:
-        # The position is that of the frame to come; not every container has one.
-        stamp_s = self._capture.get(self._position) / 1e3
         given, picture = self._capture.read()
         if not given:
             if self._index == 0:
                 raise InputError(f"{self._path} has no frame that can be decoded")
             return None
-        if stamp_s <= 0:
-            stamp_s = self._index * self.period_s
+        stamp_s = self._capture.get(self._position) / 1e3
+        if self._index > 0 and stamp_s <= self._last_s:  # not every container has positions
+            stamp_s = self._last_s + self.period_s
+        self._last_s = stamp_s
         self._index += 1
         return Stamped(_rgb(picture), stamp_s)
 
