@@ -15,7 +15,10 @@ from litestereo.runtime.cuda.dlpack import (
     memory_from_capsule,
 )
 
-__all__ = ["GpuArray", "gpu_array"]
+__all__ = ["ANY_GPU", "GpuArray", "gpu_array"]
+
+ANY_GPU = -1
+"""The index of a GPU that an array's owner does not tell: the CUDA array interface has none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +29,7 @@ class GpuArray:
         address: of its first element.
         shape: its sizes.
         dtype: of its elements.
-        device: (DLPack's device type, index); (2, 0) is the first GPU.
+        device: (DLPack's device type, index or `ANY_GPU`); (2, 0) is the first GPU.
         owner: what keeps the memory alive.
     """
 
@@ -103,4 +106,4 @@ def _from_interface(interface: dict[str, Any], owner: object) -> GpuArray:
         )
     if interface.get("mask") is not None:
         raise InputError("the GPU array has a mask; pass a plain one")
-    return GpuArray(int(interface["data"][0]), shape, dtype, owner=owner)
+    return GpuArray(int(interface["data"][0]), shape, dtype, (CUDA, ANY_GPU), owner)

@@ -19,7 +19,7 @@ from litestereo.runtime.cuda.api import (
     PinnedBuffer,
 )
 from litestereo.runtime.cuda.dlpack import CUDA
-from litestereo.runtime.cuda.gpu_array import GpuArray
+from litestereo.runtime.cuda.gpu_array import ANY_GPU, GpuArray
 from litestereo.runtime.tensorrt.library import WordsLog
 
 __all__ = ["TENSORS", "DeviceTimes", "Session", "SessionOptions"]
@@ -283,6 +283,11 @@ class Session:
         }
 
     def _check(self, name: str, array: GpuArray) -> None:
+        here = self._device.info.index
+        if array.device[1] not in (here, ANY_GPU):
+            raise InputError(
+                f"{name} is on GPU {array.device[1]}, the engine on GPU {here}; move it there"
+            )
         wanted, dtype = _shape(name, self.size), np.dtype(_dtype(name))
         if array.shape != wanted or array.dtype != dtype:
             raise InputError(

@@ -1,0 +1,355 @@
+"""The backend's life around a fake TensorRT on a fake GPU: order, threads, reuse, GPU arrays."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+from fake_cuda import FakeDevice
+from fake_tensorrt import fake_tensorrt
+from stand_in import expected, stand_in_manifest, write_stand_in
+
+from litestereo.errors import EngineError, InputError
+from litestereo.runtime.cuda.gpu_array import GpuArray
+from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.tensorrt import backend as module
+from litestereo.runtime.tensorrt.artifact import read_artifact
+from litestereo.runtime.tensorrt.backend import TensorRt, build_ahead
+from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions, SizeRange
+
+SIZE = (64, 96)
+
+
+def pair(rng, size=SIZE):
+    return tuple(rng.integers(0, 256, (*size, 3), np.uint8) for _ in range(2))
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that opens a backend and gives (backend, device, trt)."""
+    opened = []
+
+    def open_backend(
+        *, size=None, device=None, version="10.3.0", behaviour=None, manifest="default", **options
+    ):
+        path = write_stand_in(tmp_path / "a.onnx", size=size, manifest=manifest)
+        device = device or FakeDevice()
+        shape = (*size, 3) if size else (-1, -1, 3)
+        trt = fake_tensorrt(version, device=device, input_shape=shape, **(behaviour or {}))
+        gpu = GpuOptions(cache_dir=tmp_path / "cache", **options)
+        backend = TensorRt(trt, read_artifact(path), device=device, options=gpu)
+        opened.append(backend)
+        return backend, device, trt
+
+    yield open_backend
+    for backend in opened:
+        backend.close()
+
+
+def assert_right(backend, left, right):
+    disparity, confidence = backend.infer(left, right)
+    wanted = expected(left, right)
+    np.testing.assert_allclose(disparity, wanted[0], atol=1e-4)
+    np.testing.assert_allclose(confidence, wanted[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+@pytest.mark.parametrize("graph", [False, True])
+def test_it_answers_by_every_path(make, rng, integrated, graph):
+    backend, device, _ = make(size=SIZE, device=FakeDevice(integrated=integrated), cuda_graph=graph)
+    for _ in range(3):
+        assert_right(backend, *pair(rng))
+    assert device.launches == (3 if graph else 0)
+    kinds = sorted(device.live.values())
+    assert kinds.count("mapped") == (4 if integrated else 0)
+    assert kinds.count("pinned") == kinds.count("device") == (0 if integrated else 4)
+    assert ("zero-copy" if integrated else "pinned copies") in backend.device
+    assert ("CUDA graph" if graph else "enqueued") in backend.device
+    assert "Fake GPU sm_87" in backend.device
+
+
+def test_without_graphs_in_the_binding_layers_are_enqueued(make, rng):
+    backend, device, _ = make(size=SIZE, device=FakeDevice(graphs=False))
+    assert_right(backend, *pair(rng))
+    assert device.launches == 0
+    assert "enqueued" in backend.device
+
+
+def test_a_call_allocates_nothing(make, rng):
+    backend, device, _ = make(size=SIZE)
+    before = dict(device.live)
+    first, _ = backend.infer(*pair(rng))
+    second, _ = backend.infer(*pair(rng))
+    assert device.live == before
+    assert first is second
+
+
+def test_closing_drops_in_order_and_once(make, rng):
+    backend, device, trt = make(size=SIZE)
+    backend.infer(*pair(rng))
+    gc.collect()
+    trt.log.clear()
+    # One list for both: what TensorRT drops and what the GPU frees.
+    device.log = trt.log
+    backend.close()
+    backend.close()
+    assert trt.log[:4] == ["free graph", "drop context", "drop engine", "drop runtime"]
+    assert set(trt.log[4:-1]) == {"free device", "free pinned", "free event", "free stream"}
+    assert trt.log[-1] == "close device"
+    assert device.live == {}
+    assert device.closed == 1
+    with pytest.raises(EngineError, match="is closed"):
+        backend.infer(*pair(rng))
+
+
+def test_the_second_start_comes_from_the_cache(make, tmp_path):
+    said = []
+    _, _, first = make(size=SIZE, progress=said.append)
+    _, _, second = make(size=SIZE, progress=said.append)
+    assert (len(first.builds), len(second.builds)) == (1, 0)
+    assert sum("no engine is cached" in line for line in said) == 1
+    assert len(list((tmp_path / "cache").glob("*.plan"))) == 1
+
+
+def test_another_tensorrt_builds_again_and_says_why(make):
+    said = []
+    make(size=SIZE)
+    _, _, trt = make(size=SIZE, version="10.7.0", progress=said.append)
+    assert len(trt.builds) == 1
+    assert any("tensorrt_version is 10.3.0, need 10.7.0" in line for line in said)
+
+
+def test_other_options_are_another_engine(make):
+    make(size=SIZE)
+    _, _, trt = make(size=SIZE, build=BuildOptions(optimization_level=1))
+    assert len(trt.builds) == 1
+
+
+def test_a_plan_that_does_not_load_is_an_error_with_its_words(make):
+    with pytest.raises(EngineError, match=r"cannot load the engine stand-in.*out of memory"):
+        make(size=SIZE, behaviour={"refuse_load": "out of memory"})
+
+
+def test_an_engine_with_other_tensors_is_refused(make):
+    device = FakeDevice()
+    with pytest.raises(EngineError, match="build the engine from an artefact"):
+        make(
+            size=SIZE,
+            device=device,
+            behaviour={"io_types": ("FLOAT", "FLOAT", "FLOAT", "FLOAT")},
+        )
+    assert device.live == {}
+    assert device.closed == 1
+
+
+def test_a_failed_run_says_so(make):
+    device = FakeDevice()
+    with pytest.raises(EngineError, match="failed to run"):
+        make(size=SIZE, device=device, behaviour={"refuse_execution": True})
+    assert device.live == {}
+
+
+def test_each_size_of_a_dynamic_artefact_gets_an_engine(make, rng):
+    backend, _, trt = make()
+    assert backend.fixed_size is None
+    assert trt.builds == []
+    for size in ((64, 96), (32, 64), (64, 96)):
+        assert_right(backend, *pair(rng, size))
+    assert len(trt.builds) == 2
+    shapes = trt.builds[0][1].profiles[0].shapes
+    assert shapes["left"] == shapes["right"] == ((64, 96, 3),) * 3
+
+
+def test_only_so_many_sizes_are_kept(make, rng):
+    backend, device, _ = make()
+    for width in range(64, 64 + 6 * 32, 32):
+        assert_right(backend, *pair(rng, (32, width)))
+    assert sorted(device.live.values()).count("graph") == 4
+    assert_right(backend, *pair(rng, (32, 64)))
+
+
+def test_one_engine_serves_a_range(make, rng):
+    sizes = SizeRange((32, 64), (64, 96), (128, 160))
+    backend, _, trt = make(size_range=sizes)
+    assert len(trt.builds) == 1
+    for size in ((32, 64), (128, 160), (64, 96)):
+        assert_right(backend, *pair(rng, size))
+    assert len(trt.builds) == 1
+    assert_right(backend, *pair(rng, (160, 160)))
+    assert len(trt.builds) == 2
+
+
+def test_threads_share_a_backend_and_engines_share_a_gpu(make, rng):
+    engines = [StereoEngine(make(size=SIZE)[0]), StereoEngine(make()[0])]
+    pairs = [pair(rng) for _ in range(4)]
+    wrong = []
+
+    def work(engine, left, right):
+        for _ in range(20):
+            found = engine(left, right).disparity_px
+            if not np.allclose(found, expected(left, right)[0], atol=1e-4):
+                wrong.append(1)
+
+    workers = [threading.Thread(target=work, args=(engines[n % 2], *pairs[n])) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+def test_it_runs_behind_the_engine(make, rng):
+    backend, _, _ = make()
+    left, right = pair(rng, (50, 70))
+    with StereoEngine(backend) as engine:
+        result = engine(left, right)
+    np.testing.assert_allclose(result.disparity_px, expected(left, right)[0], atol=1e-4)
+    assert (result.backend, result.precision) == ("tensorrt", "fp32")
+
+
+def test_device_times_belong_to_the_last_host_call(make, rng):
+    backend, device, _ = make(size=SIZE)
+    backend.infer(*pair(rng))
+    times = backend.device_times()
+    assert times.enqueue_ms > 0
+    assert (times.host_to_device_ms, times.compute_ms, times.device_to_host_ms) == (1, 1, 1)
+    on_gpu = [on(device, picture) for picture in pair(rng)]
+    backend.infer_gpu(*on_gpu, stream=device.foreign_stream())
+    assert backend.device_times() is None
+
+
+def on(device, picture):
+    """Return a picture on the fake GPU."""
+    return GpuArray(picture.ctypes.data, picture.shape, picture.dtype, owner=picture)
+
+
+def read(array):
+    from fake_cuda import memory_at
+
+    return memory_at(array.address, array.shape, array.dtype)
+
+
+def test_gpu_arrays_run_on_the_callers_stream(make, rng):
+    backend, device, _ = make(size=SIZE)
+    left, right = pair(rng)
+    stream = device.foreign_stream()
+    disparity, confidence = backend.infer_gpu(on(device, left), on(device, right), stream=stream)
+    wanted = expected(left, right)
+    assert not np.allclose(read(disparity), wanted[0]), "queued, not waited for"
+    device.run_stream(stream)
+    np.testing.assert_allclose(read(disparity), wanted[0], atol=1e-4)
+    np.testing.assert_allclose(read(confidence), wanted[1], atol=1e-6)
+
+
+def test_gpu_answers_go_where_the_caller_wants(make, rng):
+    backend, device, _ = make(size=SIZE)
+    left, right = pair(rng)
+    disparity, confidence = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.float32)
+    stream = device.foreign_stream()
+    backend.infer_gpu(
+        on(device, left),
+        on(device, right),
+        stream=stream,
+        disparity=on(device, disparity),
+        confidence=on(device, confidence),
+    )
+    device.run_stream(stream)
+    np.testing.assert_allclose(disparity, expected(left, right)[0], atol=1e-4)
+
+
+def test_host_and_gpu_calls_follow_each_other(make, rng):
+    """The context's memory is one: work that is queued elsewhere is waited for."""
+    backend, device, _ = make(size=SIZE)
+    first, second, third = pair(rng), pair(rng), pair(rng)
+    out = np.zeros(SIZE, np.float32)
+    streams = device.foreign_stream(), device.foreign_stream()
+    backend.infer_gpu(
+        on(device, first[0]), on(device, first[1]), stream=streams[0], disparity=on(device, out)
+    )
+    queued, _ = backend.infer_gpu(*(on(device, p) for p in second), stream=streams[1])
+    device.run_stream(streams[1])  # runs the first, which it waits for, and then the second
+    np.testing.assert_allclose(out, expected(*first)[0], atol=1e-4)
+    np.testing.assert_allclose(read(queued), expected(*second)[0], atol=1e-4)
+    backend.infer_gpu(
+        on(device, first[0]), on(device, first[1]), stream=streams[0], disparity=on(device, out)
+    )
+    out[...] = 0
+    assert_right(backend, *third)
+    np.testing.assert_allclose(out, expected(*first)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"left": np.zeros((64, 96, 3), np.float32)}, "left is float32"),
+        ({"right": np.zeros((32, 96, 3), np.uint8)}, r"right is uint8 \(32, 96, 3\); the engine"),
+        ({"disparity": np.zeros((64, 96), np.float16)}, "disparity is float16"),
+    ],
+)
+def test_gpu_arrays_that_do_not_fit_are_refused(make, rng, change, message):
+    backend, device, _ = make(size=SIZE)
+    left, right = pair(rng)
+    arrays = {"left": left, "right": right, **change}
+    given = {name: on(device, array) for name, array in arrays.items()}
+    with pytest.raises(InputError, match=message):
+        backend.infer_gpu(given.pop("left"), given.pop("right"), **given)
+
+
+def test_gpu_arrays_of_another_gpu_are_refused(make, rng):
+    backend, device, _ = make(size=SIZE)
+    left, right = pair(rng)
+    far = GpuArray(left.ctypes.data, left.shape, left.dtype, device=(2, 1), owner=left)
+    with pytest.raises(InputError, match="left is on GPU 1, the engine on GPU 0"):
+        backend.infer_gpu(far, on(device, right))
+
+
+def test_the_engine_takes_gpu_arrays_where_the_backend_does(make, rng, tmp_path):
+    backend, device, _ = make(size=SIZE)
+    left, right = pair(rng)
+    with StereoEngine(backend) as engine:
+        disparity, _ = engine.infer_gpu(on(device, left), on(device, right))
+        device.run_stream(0)
+        np.testing.assert_allclose(read(disparity), expected(left, right)[0], atol=1e-4)
+    with (
+        StereoEngine.load(write_stand_in(tmp_path / "b.onnx")) as engine,
+        pytest.raises(InputError, match="onnxruntime-cpu takes no GPU arrays"),
+    ):
+        engine.infer_gpu(left, right)
+
+
+HALF = {"Name": "h", "LayerType": "kgen", "Outputs": [{"Format/Datatype": "Half"}]}
+FULL = {"Name": "f", "LayerType": "kgen", "Outputs": [{"Format/Datatype": "Float"}]}
+
+
+def test_the_precision_is_the_engines(make):
+    manifest = stand_in_manifest(precision="fp16", precision_map={"nodes": {"fp16": 8, "fp32": 2}})
+    backend, _, _ = make(manifest=manifest.to_json(), behaviour={"layers": [HALF] * 7 + [FULL] * 3})
+    assert backend.attestation is None
+    backend.infer(*(np.zeros((32, 64, 3), np.uint8),) * 2)
+    assert backend.precision == "fp16"
+    assert backend.attestation.share("fp16") == 0.7
+
+
+def test_a_build_that_ignored_the_types_is_not_used(make, tmp_path):
+    manifest = stand_in_manifest(precision="fp16", precision_map={"nodes": {"fp16": 8, "fp32": 2}})
+    backend, _, _ = make(manifest=manifest.to_json(), behaviour={"layers": [FULL] * 10})
+    with pytest.raises(EngineError, match="not one layer is half"):
+        backend.infer(*(np.zeros((32, 64, 3), np.uint8),) * 2)
+    assert list((tmp_path / "cache").glob("*.plan")) == []
+
+
+def test_building_ahead_fills_the_cache(make, tmp_path, monkeypatch):
+    device = FakeDevice()
+    trt = fake_tensorrt(device=device, input_shape=(*SIZE, 3))
+    monkeypatch.setattr(module, "import_tensorrt", lambda: trt)
+    monkeypatch.setattr(module, "open_device", lambda index, binding: device)
+    options = GpuOptions(cache_dir=tmp_path / "cache")
+    built = build_ahead(write_stand_in(tmp_path / "f.onnx", size=SIZE), options=options)
+    assert built.was_built
+    assert built.path.is_file()
+    assert device.closed == 1
+    assert device.live == {}
+    _, _, second = make(size=SIZE)
+    assert second.builds == []
+    with pytest.raises(InputError, match="an engine needs one"):
+        build_ahead(write_stand_in(tmp_path / "d.onnx"), options=options)
