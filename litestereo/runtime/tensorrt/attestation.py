@@ -146,45 +146,45 @@ def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:
     except json.JSONDecodeError as error:
         raise EngineError(f"the engine inspector's JSON cannot be read: {error}") from error
     layers = data.get("Layers") if isinstance(data, dict) else data
-    if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+    if not isinstance(layers, list) or not all(isinstance(entry, dict) for entry in layers):
         raise EngineError(
             "the engine inspector gives no details of the layers: the engine must be built with "
             "the profiling verbosity DETAILED, as litestereo does"
         )
     counted, outputs, narrowed = Counter[str](), Counter[str](), []
-    for layer in layers:
-        kinds = [] if _moves(layer) else [k for k in map(_kind, _outputs(layer)) if k]
+    for entry in layers:
+        kinds = [] if _moves(entry) else [k for k in map(_kind, _outputs(entry)) if k]
         if not kinds:
             continue
         narrowest = min(kinds, key=list(_TYPES).index)
         counted[narrowest] += 1
         outputs.update(kinds)
-        if "fp32" not in kinds and islands and _nodes(layer) and _nodes(layer) <= set(islands):
-            narrowed.append(str(layer.get("Name", "?")))
+        if "fp32" not in kinds and islands and _nodes(entry) and _nodes(entry) <= set(islands):
+            narrowed.append(str(entry.get("Name", "?")))
     uncounted = len(layers) - sum(counted.values())
     return Attestation(dict(counted), dict(outputs), uncounted, tuple(narrowed))
 
 
-def _moves(layer: Mapping[str, Any]) -> bool:
+def _moves(entry: Mapping[str, Any]) -> bool:
     """Say whether a layer only moves or converts."""
-    return str(layer.get("LayerType", "")).lower() in _MOVERS
+    return str(entry.get("LayerType", "")).lower() in _MOVERS
 
 
-def _outputs(layer: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    found = layer.get("Outputs") or []
-    return (tensor for tensor in found if isinstance(tensor, dict))
+def _outputs(entry: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    found = entry.get("Outputs") or []
+    return (output for output in found if isinstance(output, dict))
 
 
-def _kind(tensor: Mapping[str, Any]) -> str | None:
+def _kind(output: Mapping[str, Any]) -> str | None:
     """Return a tensor's type, None if it is no float and no int8."""
-    texts = (str(value) for key, value in tensor.items() if "datatype" in key.lower())
+    texts = (str(value) for key, value in output.items() if "datatype" in key.lower())
     words = {word for text in texts for word in _WORD.findall(text.lower())}
     return next((kind for kind, names in _TYPES.items() if words.intersection(names)), None)
 
 
-def _nodes(layer: Mapping[str, Any]) -> set[str]:
+def _nodes(entry: Mapping[str, Any]) -> set[str]:
     """Return the names of the ONNX nodes that a layer computes: its metadata, else its name."""
-    tagged = _ONNX_LAYER.findall(str(layer.get("Metadata", "")))
+    tagged = _ONNX_LAYER.findall(str(entry.get("Metadata", "")))
     # 8.6 joins fused nodes by " + " and wraps pointwise ones: "PWN(PWN(/Mul), /Add)".
-    joined = _POINTWISE.sub("", str(layer.get("Name", "")))
+    joined = _POINTWISE.sub("", str(entry.get("Name", "")))
     return {name.strip() for name in tagged or re.split(r" \+ |, ", joined)}

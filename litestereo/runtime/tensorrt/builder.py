@@ -162,7 +162,7 @@ def _parse(parser: Any, request: BuildRequest, words: WordsLog) -> None:  # noqa
     if parser.parse(request.graph):
         return
     errors = (parser.get_error(index) for index in range(parser.num_errors))
-    said = "; ".join(f"node {error.node()}: {error.desc()}" for error in errors)
+    said = "; ".join(f"node {refusal.node()}: {refusal.desc()}" for refusal in errors)
     raise EngineError(
         f"TensorRT's ONNX parser refuses {request.name}: {said or words.words()}; "
         "was it written by stereo-export?"
