@@ -163,14 +163,69 @@ def run(
             "--second-pass", help="Find occlusions by a mirrored inference: twice the time."
         ),
     ] = False,
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(show_default=False, help="Stream a side-by-side video; twice for two files."),
+    ] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default=False,
+            help="Stream a side-by-side camera (number, device or URL); twice for two.",
+        ),
+    ] = None,
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            show_default=False, help="Stream a folder with left and right in it; twice for two."
+        ),
+    ] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play videos at their own speed, dropping pairs.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, show_default="none", help="Deadline: results a second to keep."),
+    ] = None,
+    max_age: Annotated[
+        float | None,
+        typer.Option(min=1, show_default="two periods", help="Deadline: oldest result, in ms."),
+    ] = None,
+    shrink: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0.1,
+            max=0.99,
+            show_default=False,
+            help="Deadline: size to step down to under overload; repeat for more steps.",
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, show_default="all", help="Of a stream: stop after so many.")
+    ] = None,
+    save_every: Annotated[
+        int, typer.Option(min=0, help="Of a stream: write each so many results; 0 writes none.")
+    ] = 1,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="Of a stream: keep Prometheus counters in a file."),
+    ] = None,
+    reconnects: Annotated[
+        int, typer.Option(min=0, help="Of a stream: open a lost source so often again.")
+    ] = 0,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
     """Turn rectified stereo pairs into disparity: colour PNG, panel, and files on request.
 
-    Prints a summary as JSON on stdout.
+    Pairs are files, or a stream (--video, --camera, --folder). Prints a summary as JSON on stdout.
     """
-    texts = _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
+    streams = bool(video or camera or folder)
+    if streams and (pictures or demo or side_by_side):
+        raise typer.BadParameter("a stream takes its pairs from one place; give no LEFT RIGHT")
+    texts = (
+        [] if streams else _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
+    )
     if not calib and (depth or cloud or second_pass or rectified or baseline is not None):
         raise typer.BadParameter("depth and clouds need a calibration; add --calib FILE")
 
@@ -179,7 +234,6 @@ def run(
     from litestereo.runtime.pairs import find_pairs, find_side_by_side
     from litestereo.runtime.tensorrt.options import GpuOptions
 
-    sources = find_side_by_side(texts) if side_by_side else find_pairs(*texts)
     metric = None
     if calib:
         from litestereo.runtime.geometry.depth import DepthOptions
@@ -196,6 +250,27 @@ def run(
             limits=DepthOptions(near, far, min_confidence),
         )
     options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric)
+    if streams:
+        from litestereo.runtime.stream.command import StreamRequest, run_stream
+
+        request = StreamRequest(
+            tuple(video or ()),
+            tuple(camera or ()),
+            tuple(folder or ()),
+            output=options,
+            realtime=realtime,
+            rate_hz=rate,
+            max_age_ms=max_age,
+            shrinks=tuple(shrink or ()),
+            frames=frames,
+            save_every=save_every,
+            metrics=metrics,
+            reconnects=reconnects,
+        )
+    elif side_by_side:
+        sources = find_side_by_side(texts)
+    else:
+        sources = find_pairs(*texts)
     with StereoEngine.load(
         model,
         backend=backend,
@@ -204,6 +279,9 @@ def run(
         threads=threads,
         gpu=GpuOptions(cache_dir=engine_cache, progress=_say),
     ) as engine:
+        if streams:
+            print(json.dumps(run_stream(engine, request, progress=_say), indent=1))
+            return
         reports = _watched(run_pairs(engine, sources, options=options), total=len(sources))
         summary = batch_summary(engine, reports)
     print(json.dumps(summary, indent=1))

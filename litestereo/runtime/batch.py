@@ -18,7 +18,15 @@ from litestereo.runtime.pair_order import pair_order
 from litestereo.runtime.pairs import PairSource
 from litestereo.runtime.visualize import color_disparity, panel
 
-__all__ = ["OutputOptions", "PairReport", "batch_summary", "check_order", "run_pairs"]
+__all__ = [
+    "OutputOptions",
+    "PairReport",
+    "batch_summary",
+    "check_order",
+    "output_targets",
+    "run_pairs",
+    "write_outputs",
+]
 
 # From this share on, a range that ends too early is worth a word.
 _CLIPPED_NOTABLE = 0.02
@@ -113,7 +121,7 @@ def run_pairs(
         raise InputError(
             f"output {options.output} is one file and there are {len(sources)} pairs; give a folder"
         )
-    plans = [(source, _targets(source, options)) for source in sources]
+    plans = [(source, output_targets(source.name, options)) for source in sources]
     _check_targets(plans)
     metric = MetricRun(options.metric) if options.metric else None
     for source, targets in plans:
@@ -136,6 +144,44 @@ def batch_summary(engine: StereoEngine, reports: Sequence[PairReport]) -> dict[s
         "pairs": [report.to_json() for report in reports],
         "failed": sum(report.error is not None for report in reports),
     }
+
+
+def output_targets(name: str, options: OutputOptions) -> dict[str, Path]:
+    """Return kind -> file of everything that is written for the pair called `name`."""
+    if options.names_a_file:
+        folder, stem, color = options.output.parent, options.output.stem, options.output.name
+    else:
+        folder, stem = options.output, name
+        color = f"{stem}_disparity.png"
+    names = {"disparity": color, "panel": f"{stem}_panel.png"}
+    if options.png16:
+        names["png16"] = f"{stem}_disparity16.png"
+    if options.pfm:
+        names["pfm"] = f"{stem}_disparity.pfm"
+    if options.npy:
+        names["npy"] = f"{stem}_disparity.npy"
+        names["confidence_npy"] = f"{stem}_confidence.npy"
+    if options.metric:
+        names.update(options.metric.targets(stem))
+    return {kind: folder / name for kind, name in names.items()}
+
+
+def write_outputs(
+    pair: StereoPair, result: StereoResult, *, targets: dict[str, Path], options: OutputOptions
+) -> None:
+    """Write what the options ask for, except what is metric, to `output_targets`."""
+    disparity_px, max_px = result.disparity_px, options.max_color_px
+    write_picture(targets["disparity"], color_disparity(disparity_px, max_px=max_px))
+    write_picture(
+        targets["panel"], panel(pair.left, disparity_px, result.confidence, max_px=max_px)
+    )
+    if options.png16:
+        write_png16(targets["png16"], disparity_px)
+    if options.pfm:
+        write_pfm(targets["pfm"], disparity_px)
+    if options.npy:
+        write_npy(targets["npy"], disparity_px)
+        write_npy(targets["confidence_npy"], result.confidence)
 
 
 def check_order(pair: StereoPair) -> None:
@@ -167,33 +213,13 @@ def _run_pair(
     if not options.allow_swapped:
         check_order(pair)
     result = engine(pair.left, pair.right)
-    _write(pair, result, targets, options)
+    write_outputs(pair, result, targets=targets, options=options)
     left, right = _texts(source)
     facts = _facts(result)
     if metric is not None:
         facts["metric"] = metric.write(engine, pair, result, targets=targets)
     facts["files"] = {kind: str(path) for kind, path in targets.items()}
     return PairReport(left, right, facts=facts, notes=(*pair.notes, *_notes(engine, result)))
-
-
-def _targets(source: PairSource, options: OutputOptions) -> dict[str, Path]:
-    """Return kind -> file of everything that is written for a pair."""
-    if options.names_a_file:
-        folder, stem, color = options.output.parent, options.output.stem, options.output.name
-    else:
-        folder, stem = options.output, source.name
-        color = f"{stem}_disparity.png"
-    names = {"disparity": color, "panel": f"{stem}_panel.png"}
-    if options.png16:
-        names["png16"] = f"{stem}_disparity16.png"
-    if options.pfm:
-        names["pfm"] = f"{stem}_disparity.pfm"
-    if options.npy:
-        names["npy"] = f"{stem}_disparity.npy"
-        names["confidence_npy"] = f"{stem}_confidence.npy"
-    if options.metric:
-        names.update(options.metric.targets(stem))
-    return {kind: folder / name for kind, name in names.items()}
 
 
 def _check_targets(plans: Sequence[tuple[PairSource, dict[str, Path]]]) -> None:
@@ -203,23 +229,6 @@ def _check_targets(plans: Sequence[tuple[PairSource, dict[str, Path]]]) -> None:
     for path in written:
         if path.resolve() in read:
             raise InputError(f"{path} is one of the pictures to read; choose another output")
-
-
-def _write(
-    pair: StereoPair, result: StereoResult, targets: dict[str, Path], options: OutputOptions
-) -> None:
-    disparity_px, max_px = result.disparity_px, options.max_color_px
-    write_picture(targets["disparity"], color_disparity(disparity_px, max_px=max_px))
-    write_picture(
-        targets["panel"], panel(pair.left, disparity_px, result.confidence, max_px=max_px)
-    )
-    if options.png16:
-        write_png16(targets["png16"], disparity_px)
-    if options.pfm:
-        write_pfm(targets["pfm"], disparity_px)
-    if options.npy:
-        write_npy(targets["npy"], disparity_px)
-        write_npy(targets["confidence_npy"], result.confidence)
 
 
 def _facts(result: StereoResult) -> dict[str, Any]:

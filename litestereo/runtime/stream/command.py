@@ -1,0 +1,209 @@
+"""Run an engine over a stream and write what was asked for: `stereo-run --camera` and the like."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import InputError
+from litestereo.runtime.batch import OutputOptions, check_order, output_targets, write_outputs
+from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.files import write_atomic
+from litestereo.runtime.geometry.metric import MetricRun
+from litestereo.runtime.images import StereoPair
+from litestereo.runtime.preprocess import rgb_pair
+from litestereo.runtime.stream.deadline import DeadlineOptions, Level
+from litestereo.runtime.stream.frames import StreamResult
+from litestereo.runtime.stream.opencv_sources import cameras, folders, videos
+from litestereo.runtime.stream.sources import FrameSource
+from litestereo.runtime.stream.stream import StereoStream, StreamOptions
+from litestereo.runtime.visualize import robust_maximum_px
+
+__all__ = ["StreamRequest", "run_stream"]
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """What the command line asks for.
+
+    Attributes:
+        videos: one side-by-side file, or left and right.
+        cameras: same, of cameras.
+        folders: same, of folders.
+        output: what is written of each result, and where.
+        realtime: play videos at their own speed.
+        rate_hz: target rate; None has no deadline.
+        max_age_ms: greatest age of a result.
+        shrinks: sizes to step down to under overload, as parts of the full one.
+        frames: stop after so many results; None goes on to the source's end.
+        save_every: write each so many results; 0 writes none.
+        metrics: file that is kept up to date with the health in Prometheus' text format.
+        reconnects: how often a lost source is opened again.
+        report_every_s: time between lines of health.
+    """
+
+    videos: tuple[Path, ...] = ()
+    cameras: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    output: OutputOptions = dataclasses.field(default_factory=lambda: OutputOptions(Path("out")))
+    realtime: bool = False
+    rate_hz: float | None = None
+    max_age_ms: float | None = None
+    shrinks: tuple[float, ...] = ()
+    frames: int | None = None
+    save_every: int = 1
+    metrics: Path | None = None
+    reconnects: int = 0
+    report_every_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse more than one source, and a deadline's options without a deadline."""
+        given = [each for each in (self.videos, self.cameras, self.folders) if each]
+        if len(given) != 1 or len(given[0]) > 2:
+            raise InputError(
+                "need one source: --video, --camera or --folder; once for pictures that hold both "
+                "eyes side by side, twice for left and right"
+            )
+        if self.rate_hz is None and (self.shrinks or self.max_age_ms is not None):
+            raise InputError("--shrink and --max-age belong to a deadline; give its --rate, too")
+        if self.output.names_a_file:
+            raise InputError(f"output {self.output.output} is one file; a stream needs a folder")
+
+    def source(self) -> FrameSource:
+        """Return the source; cameras that are numbers are OpenCV's indices."""
+        if self.videos:
+            return videos(*self.videos, realtime=self.realtime)
+        if self.folders:
+            return folders(*self.folders)
+        return cameras(*(int(each) if each.isdecimal() else each for each in self.cameras))
+
+    def options(self) -> StreamOptions:
+        """Return how the stream runs."""
+        if self.rate_hz is None:
+            return StreamOptions(reconnects=self.reconnects)
+        ordered = sorted(set(self.shrinks), reverse=True)
+        levels = (Level("full"), *(Level(f"{shrink:g}", shrink) for shrink in ordered))
+        deadline = DeadlineOptions(1e3 / self.rate_hz, max_age_ms=self.max_age_ms, levels=levels)
+        return StreamOptions(deadline=deadline, reconnects=self.reconnects)
+
+
+def run_stream(
+    engine: StereoEngine, request: StreamRequest, *, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run to the source's end, the asked number of results, or Ctrl-C; return a summary for JSON.
+
+    Args:
+        engine: that computes.
+        request: what to do.
+        progress: takes a line of health now and then.
+    """
+    metric = MetricRun(request.output.metric) if request.output.metric else None
+    prepare = None if metric is None else _preparing(metric, progress)
+    stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
+    writer = _Writer(engine, request, metric)
+    reporter = _Reporter(stream, request, progress)
+    ended = "source"
+    try:
+        for count, result in enumerate(stream, start=1):
+            writer.take(result)
+            reporter.tell()
+            if count == request.frames:
+                ended = "frames"
+                break
+    except KeyboardInterrupt:
+        ended = "interrupt"
+    finally:
+        stream.close()
+        reporter.tell(last=True)
+    return {
+        "model": engine.manifest.model,
+        "weights_sha256": engine.manifest.weights_sha256,
+        "exported_by": engine.manifest.litestereo_version,
+        "ended": ended,
+        "saved": writer.saved,
+        "health": stream.health,
+        "steps": [dataclasses.asdict(step) for step in stream.steps],
+    }
+
+
+def _preparing(
+    metric: MetricRun, progress: Callable[[str], None]
+) -> Callable[[Image, Image], tuple[Image, Image]]:
+    """Return what rectifies each pair, if the calibration asks for it; its notes are said once."""
+    said: set[str] = set()
+
+    def prepare(left: Image, right: Image) -> tuple[Image, Image]:
+        pair = metric.prepared(StereoPair(*rgb_pair(left, right)))
+        for note in pair.notes:
+            if note not in said:
+                said.add(note)
+                progress(note)
+        return pair.left, pair.right
+
+    return prepare
+
+
+class _Writer:
+    """Writes results, all in one colour scale: the first one's, unless one is given."""
+
+    def __init__(
+        self, engine: StereoEngine, request: StreamRequest, metric: MetricRun | None
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._metric = metric
+        self._options = request.output
+        self._count = 0
+        self.saved = 0
+
+    def take(self, result: StreamResult) -> None:
+        """Write a result if it is its turn; refuse a rig whose first pair looks swapped."""
+        self._count += 1
+        every = self._request.save_every
+        if self._count > 1 and (every == 0 or (self._count - 1) % every):
+            return
+        pair = StereoPair(*rgb_pair(result.left, result.right))
+        if self._count == 1 and not self._options.allow_swapped:
+            check_order(pair)
+        if every == 0:
+            return
+        if self._options.max_color_px is None:
+            end_px = robust_maximum_px(result.stereo.disparity_px)
+            self._options = dataclasses.replace(self._options, max_color_px=end_px)
+        name = result.frame.name or f"frame_{result.sequence:06d}"
+        targets = output_targets(name, self._options)
+        write_outputs(pair, result.stereo, targets=targets, options=self._options)
+        if self._metric is not None:
+            self._metric.write(self._engine, pair, result.stereo, targets=targets)
+        self.saved += 1
+
+
+class _Reporter:
+    """Tells the stream's health at most once in a while."""
+
+    def __init__(
+        self, stream: StereoStream, request: StreamRequest, progress: Callable[[str], None]
+    ) -> None:
+        self._stream = stream
+        self._request = request
+        self._progress = progress
+        self._next_s = time.monotonic() + request.report_every_s
+
+    def tell(self, *, last: bool = False) -> None:
+        """Say a line and bring the metrics' file up to date, if it is time."""
+        now_s = time.monotonic()
+        if now_s < self._next_s and not last:
+            return
+        self._next_s = now_s + self._request.report_every_s
+        self._progress(self._stream.health_line())
+        if self._request.metrics is not None:
+            write_atomic(self._request.metrics, self._stream.prometheus_text().encode())

@@ -1,0 +1,112 @@
+"""`stereo-run` on videos, folders and cameras that are not there."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from stand_in import write_stand_in
+
+from litestereo.cli import run_main
+
+SIZE = (64, 96)
+K_TXT = "80 0 47.5 0 80 31.5 0 0 1\n0.1\n"
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return write_stand_in(tmp_path / "stand_in.onnx")
+
+
+def textured(value):
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    return np.repeat(((rows + columns) % 40 + value)[..., None], 3, axis=2).astype(np.uint8)
+
+
+@pytest.fixture
+def rig(tmp_path):
+    for side in ("left", "right"):
+        (tmp_path / "rig" / side).mkdir(parents=True)
+        for k in range(6):
+            cv2.imwrite(str(tmp_path / "rig" / side / f"{k}.png"), textured(20 * k))
+    return tmp_path / "rig"
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as leaving:
+        run_main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    assert not leaving.value.code, said.err
+    return json.loads(said.out), said.err
+
+
+def test_a_folder_is_computed_whole_and_written(capsys, tmp_path, artifact, rig):
+    out, metrics = tmp_path / "out", tmp_path / "metrics.prom"
+    arguments = ("--folder", rig, "--model", artifact, "-o", out, "--npy", "--metrics", metrics)
+    summary, words = run(capsys, *arguments, "--allow-swapped")
+    assert summary["ended"] == "source"
+    assert summary["saved"] == summary["health"]["frames_out"] == 6
+    assert summary["health"]["dropped"] == 0
+    for k in range(6):
+        disparity_px = np.load(out / f"{k}_disparity.npy")
+        assert disparity_px == pytest.approx(textured(20 * k)[..., 0] * 0.5)
+        assert (out / f"{k}_disparity.png").is_file()
+    assert "litestereo_frames_out_total" in metrics.read_text()
+    assert "out 6" in words
+
+
+def test_some_frames_of_a_stream_with_depth(capsys, tmp_path, artifact, rig):
+    (tmp_path / "K.txt").write_text(K_TXT)
+    out = tmp_path / "out"
+    calibrated = ("--calib", tmp_path / "K.txt", "--depth", "--cloud", "--allow-swapped")
+    arguments = ("--folder", rig / "left", "--folder", rig / "right", "--model", artifact)
+    summary, _ = run(capsys, *arguments, "-o", out, *calibrated, "--frames", 3, "--save-every", 2)
+    assert (summary["ended"], summary["saved"]) == ("frames", 2)
+    depth_m = np.load(out / "2_depth_m.npy")
+    disparity_px = textured(40)[..., 0] * 0.5
+    kept = np.isfinite(depth_m)
+    assert kept.mean() > 0.3
+    assert depth_m[kept] == pytest.approx((8.0 / disparity_px)[kept], rel=1e-3)
+    assert (out / "0_cloud.ply").is_file()
+    assert not (out / "1_cloud.ply").exists()
+
+
+def test_a_video_in_real_time_with_a_deadline(capsys, tmp_path, artifact):
+    path = tmp_path / "both.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 60, (192, 64))
+    for k in range(30):
+        writer.write(np.hstack([textured(5 * k), textured(5 * k)]))
+    writer.release()
+    arguments = ("--video", path, "--model", artifact, "-o", tmp_path / "out", "--save-every", 0)
+    deadline = ("--realtime", "--rate", 30, "--shrink", 0.75, "--shrink", 0.5, "--max-age", 500)
+    summary, _ = run(capsys, *arguments, *deadline, "--allow-swapped")
+    health = summary["health"]
+    assert health["frames_in"] == 30
+    assert health["in_flight"] == 0
+    assert health["skipped"] >= 13  # every other one, to come from 60 to 30
+    assert summary["saved"] == 0
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--camera", "/dev/no_such"], "camera /dev/no_such cannot be opened"),
+        (["--video", "no.mp4"], "no.mp4 is not a file"),
+        (["--video", "no.mp4", "--camera", "0"], "need one source"),
+        (["--video", "a", "--video", "b", "--video", "c"], "need one source"),
+        (["--video", "a", "--shrink", "0.5"], "belong to a deadline"),
+        (["--video", "a", "-o", "one.png"], "a stream needs a folder"),
+    ],
+)
+def test_what_cannot_be_streamed_is_one_line(capsys, artifact, arguments, words):
+    assert run_main([*arguments, "--model", str(artifact)]) == 1
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.out == ""
+
+
+def test_a_stream_takes_no_pictures(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        run_main(["left.png", "right.png", "--camera", "0"])
+    assert leaving.value.code == 2
