@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from trt_wheels import environment_of
 
 from litestereo.export.artifact import write_artifact
 from litestereo.export.pipeline import fp16_graph
 from litestereo.models import MODEL_NAMES
 
-pytestmark = pytest.mark.skipif(
-    find_spec("tensorrt_rtx") is None,
-    reason="TensorRT-RTX is not installed (x86-64 Linux: pip install tensorrt-rtx)",
-)
-
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_every_artefact_parses_and_builds_strongly_typed(name, precision, exported, pair, tmp_path):
+    environment = environment_of("rtx", module="tensorrt_rtx")
     graph = exported(name).graph
     if precision == "fp16":
         graph = fp16_graph(graph, pairs=[pair]).model
@@ -30,7 +26,11 @@ def test_every_artefact_parses_and_builds_strongly_typed(name, precision, export
     program = Path(__file__).with_name("rtx_build.py")
     size = [str(side) for side in pair.size]
     done = subprocess.run(
-        [sys.executable, program, path, *size], capture_output=True, text=True, timeout=300
+        [sys.executable, program, path, *size],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.stdout, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
