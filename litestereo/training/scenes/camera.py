@@ -57,15 +57,20 @@ def _per_eye(shared: Tensor, difference: Tensor) -> Tensor:
 
 
 def _tone(draw: Draw, pair: Tensor) -> Tensor:
-    """Gain, white balance and gamma; in 40 % of the rigs the eyes differ."""
+    """Exposure by the pair's mean, white balance and gamma; in 40 % of the rigs the eyes differ."""
     batch = pair.shape[0]
     differs = draw.chance(batch, 1, 1, p=0.4)
-    gain = _per_eye(draw.normal(batch, 1, 1, std=0.25), draw.normal(batch, 2, 1, std=0.1) * differs)
+    # An automatic exposure, as cameras have: a dark scene or a bright one comes out usable.
+    brightness = pair.clamp(0, 1.5).mean((1, 2, 3, 4)).clamp(min=0.01)
+    wanted = draw.log_uniform(batch, low=0.2, high=0.6)
+    gain = _per_eye(
+        (wanted / brightness).log()[:, None, None], draw.normal(batch, 2, 1, std=0.1) * differs
+    )
     white = _per_eye(
         draw.normal(batch, 1, 3, std=0.06), draw.normal(batch, 2, 3, std=0.03) * differs
     )
     gamma = _per_eye(
-        draw.normal(batch, 1, 1, std=0.22), draw.normal(batch, 2, 1, std=0.06) * differs
+        draw.normal(batch, 1, 1, std=0.18), draw.normal(batch, 2, 1, std=0.06) * differs
     )
     return (pair.clamp(min=1e-4) * (gain + white).exp()) ** gamma.exp()
 
