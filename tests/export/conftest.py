@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,10 @@ import torch
 from golden import REFERENCE, golden_state_dict, golden_vectors
 from torch import nn
 
+from litestereo.export.half import HalfGraph
 from litestereo.export.options import ExportOptions
 from litestereo.export.pairs import Pair
-from litestereo.export.pipeline import fp32_graph
+from litestereo.export.pipeline import fp16_graph, fp32_graph
 from litestereo.models import create, save_weights
 
 # Pictures this small gain nothing from threads, which cost much where other work runs beside them.
@@ -74,6 +76,17 @@ def pair() -> Pair:
         pictures = [texture[:, :width], texture[:, 6 : 6 + width]]
     left, right = (np.ascontiguousarray(picture, dtype=np.uint8) for picture in pictures)
     return Pair("reference", left, right)
+
+
+@pytest.fixture(scope="session")
+def halved(exported: Callable[[str], Exported], pair: Pair) -> Callable[[str], HalfGraph]:
+    """Return a function that makes the typed FP16 graph of a model, once a session."""
+
+    @cache
+    def halve(name: str) -> HalfGraph:
+        return fp16_graph(exported(name).graph, pairs=[pair])
+
+    return halve
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from litestereo.export.parity import (
     compare,
     onnxruntime_outputs,
 )
-from litestereo.export.pipeline import fp16_graph, fp32_graph
+from litestereo.export.pipeline import fp32_graph
 from litestereo.models import MODEL_NAMES, create, load_weights
 
 # What some engine lacks, what TensorRT 8.6 runs badly, and what would hide a data-dependent graph.
@@ -84,9 +84,8 @@ def test_the_artefact_is_a_checkpoint(name, exported, tmp_path):
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_the_typed_half_graph_is_close_and_typed(name, exported, pair):
-    made = exported(name)
-    half = fp16_graph(made.graph, pairs=[pair])
+def test_the_typed_half_graph_is_close_and_typed(name, exported, halved, pair):
+    made, half = exported(name), halved(name)
     assert_strongly_typed(half.model)
     assert op_histogram(half.model).get("BatchNormalization", 0) == 0
     assert half.precision_map()["share"]["fp16"] > 0.7

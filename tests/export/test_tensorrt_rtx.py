@@ -11,17 +11,16 @@ import pytest
 from trt_wheels import environment_of
 
 from litestereo.export.artifact import write_artifact
-from litestereo.export.pipeline import fp16_graph
 from litestereo.models import MODEL_NAMES
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_every_artefact_parses_and_builds_strongly_typed(name, precision, exported, pair, tmp_path):
+def test_every_artefact_parses_and_builds_strongly_typed(
+    name, precision, exported, halved, pair, tmp_path
+):
     environment = environment_of("rtx", module="tensorrt_rtx")
-    graph = exported(name).graph
-    if precision == "fp16":
-        graph = fp16_graph(graph, pairs=[pair]).model
+    graph = exported(name).graph if precision == "fp32" else halved(name).model
     path = write_artifact(graph, tmp_path / f"{name}.onnx")
     program = Path(__file__).with_name("rtx_build.py")
     size = [str(side) for side in pair.size]

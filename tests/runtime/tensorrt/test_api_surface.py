@@ -5,11 +5,10 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from trt_wheels import environment_of
+from trt_wheels import environment_of, is_there
 
 import litestereo.runtime
 from litestereo.runtime.tensorrt.api_surface import (
@@ -130,12 +129,19 @@ def test_tensorrt_rtx_has_all_that_building_takes():
     assert len(weak) == sum(len(names) for names in WEAK_TYPING.values()), "11 has none of it"
 
 
-@pytest.mark.skipif(find_spec("tensorrt") is None, reason="TensorRT is not installed")
+@pytest.mark.skipif(not is_there("tensorrt"), reason="TensorRT is not installed")
 def test_the_installed_tensorrt_has_all_we_use():
     answer = missing("installed", "tensorrt", RUNTIME)
     old = answer["version"].startswith("8.")
     building = without(BUILDER, NEWER_THAN_8 if old else WEAK_TYPING)
     assert answer["missing"] == missing("installed", "tensorrt", building)["missing"] == []
+
+
+def test_folders_of_tests_do_not_pass_for_packages(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    assert not is_there("cuda")
+    assert is_there("pytest")
+    assert not is_there("no_such_package.module")
 
 
 def test_cuda_bindings_has_all_we_use():
