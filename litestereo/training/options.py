@@ -31,6 +31,8 @@ class TrainOptions:
         max_disparity_px: no rendered disparity is larger.
         samples: colour samples for each rendered pixel.
         minutes: stop after so long, resumable; None runs to the end.
+        fit_schedule: set the length of the schedule, once the pace is known, so that it ends with
+            the sitting; `steps` is then only a bound.
         checkpoint_seconds: at most this much work is lost by a kill.
         log_every: steps between two lines of the log.
         compile_renderer: fuse the renderer with torch.compile: about a minute at the start, and
@@ -55,6 +57,7 @@ class TrainOptions:
     max_disparity_px: float = 190.0
     samples: int = 1
     minutes: float | None = None
+    fit_schedule: bool = False
     checkpoint_seconds: float = 60.0
     log_every: int = 50
     compile_renderer: bool = True
@@ -71,13 +74,21 @@ class TrainOptions:
             )
         if self.minutes is not None and self.minutes <= 0:
             raise TrainingError(f"minutes {self.minutes} must be above 0")
+        if self.fit_schedule and self.minutes is None:
+            raise TrainingError("a schedule that fits the sitting needs its length in minutes")
 
-    def learning_rate(self, step: int) -> float:
-        """Return the one-cycle rate (Smith & Topin 2018): linear up, cosine down to a hundredth."""
-        rise = max(1, round(self.warm_up * self.steps))
+    def learning_rate(self, step: int, *, of: int | None = None) -> float:
+        """Return the one-cycle rate (Smith & Topin 2018): linear up, cosine down to a hundredth.
+
+        Args:
+            step: counted from 0.
+            of: steps in all; `steps` without it.
+        """
+        steps = of or self.steps
+        rise = max(1, round(self.warm_up * steps))
         if step < rise:
             return self.peak_learning_rate * (0.04 + 0.96 * step / rise)
-        along = min(1.0, (step - rise) / max(1, self.steps - rise))
+        along = min(1.0, (step - rise) / max(1, steps - rise))
         return self.peak_learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
 
     def to_dict(self) -> dict[str, object]:

@@ -32,6 +32,8 @@ __all__ = ["TrainingRun", "train"]
 _LAYER_SCALE = 0.1
 _CLIP_NORM = 1.0
 _MAX_SKIPPED = 100
+# Steps before the pace is steady: kernels are chosen and compiled in the first ones.
+_WARM_STEPS = 20
 
 
 class _Supervised(nn.Module):
@@ -130,12 +132,15 @@ class TrainingRun:
         self.stream = self._stream()
         self.module: nn.Module = _Supervised(self.network, bound_px=192.0)
         if options.compile_network:
+            # One graph: cutting it where gradients are exchanged would compile many small ones.
+            torch._dynamo.config.optimize_ddp = False
             self.module.compile()
         if world > 1:
             ids = [device.index] if device.type == "cuda" else None
             self.module = nn.parallel.DistributedDataParallel(self.module, device_ids=ids)
         self.started = self.saved = time.monotonic()
-        self.skipped = 0
+        self.total_steps = options.steps
+        self.skipped = torch.zeros((), device=device)
         self.last: dict[str, Any] = {"step": self.step}
 
     def _stream(self) -> SceneStream:
@@ -154,9 +159,15 @@ class TrainingRun:
     def go(self) -> dict[str, Any]:
         """Make steps until the end of the schedule or of the sitting."""
         timer, begun = time.monotonic(), self.step
-        while self.step < self.options.steps and not self._time_is_up():
+        first = self.step
+        while self.step < self.total_steps and not self._time_is_up():
             loss, metrics = self.advance(self.stream.next())
-            if self.step % self.options.log_every == 0 or self.step == self.options.steps:
+            if self.options.fit_schedule and self.step == first + _WARM_STEPS:
+                warm = self._now()
+            if self.options.fit_schedule and self.step == first + 5 * _WARM_STEPS:
+                self._fit_schedule((self._now() - warm) / (4 * _WARM_STEPS))
+            if self.step % self.options.log_every == 0 or self.step == self.total_steps:
+                self._check_skipped()
                 rate = (self.step - begun) / (time.monotonic() - timer)
                 self._log(loss, metrics, pairs_per_s=rate * self.options.batch * self.world)
                 timer, begun = time.monotonic(), self.step
@@ -168,7 +179,7 @@ class TrainingRun:
     def advance(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Make one optimiser step on `batch`; return its loss and metrics."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate(self.step)
+            group["lr"] = self.options.learning_rate(self.step, of=self.total_steps)
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)
@@ -177,35 +188,55 @@ class TrainingRun:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
         # The gradients are the mean over all ranks, so every rank decides alike.
-        if torch.isfinite(norm):
+        bad = ~torch.isfinite(norm)
+        self.skipped = (self.skipped + 1) * bad
+        if self.device.type == "cuda":
+            # The fused kernel looks at this flag itself: the host need not wait for the GPU.
+            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
             self.optimizer.step()
-            self.skipped = 0
-        else:
-            self._skip()
+        elif not bad:
+            self.optimizer.step()
         self.step += 1
         self.average.update(self.network, step=self.step)
         return loss, metrics
 
-    def _skip(self) -> None:
-        self.skipped += 1
-        if self.skipped > _MAX_SKIPPED:
+    def _check_skipped(self) -> None:
+        skipped = int(self.skipped)
+        if skipped > _MAX_SKIPPED:
             raise TrainingError(
-                f"the gradients were not finite in {self.skipped} steps running (step {self.step});"
+                f"the gradients were not finite in {skipped} steps running (step {self.step});"
                 " lower --learning-rate or start from other weights"
             )
+
+    def _now(self) -> float:
+        """Return the time at which all work so far is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic()
+
+    def _fit_schedule(self, seconds_per_step: float) -> None:
+        """Let the schedule end with this sitting; all ranks take the first's count."""
+        assert self.options.minutes is not None
+        left = 60 * self.options.minutes - (time.monotonic() - self.started)
+        steps = self.step + max(1, int(0.97 * left / seconds_per_step))
+        self.total_steps = int(self._agree(steps))
+
+    def _agree(self, value: float) -> float:
+        """Return the first rank's `value` on every rank."""
+        if self.world == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared)
 
     def _time_is_up(self) -> bool:
         """Tell whether the sitting is over; ranks agree each tenth step, by the first's clock."""
         if self.options.minutes is None:
             return False
         up = time.monotonic() - self.started > 60 * self.options.minutes
-        if self.world == 1:
-            return up
-        if self.step % 10:
+        if self.world > 1 and self.step % 10:
             return False
-        flag = torch.tensor(up, dtype=torch.int32, device=self.device)
-        dist.broadcast(flag, 0)
-        return bool(flag)
+        return bool(self._agree(up))
 
     def _log(self, loss: Tensor, metrics: dict[str, Tensor], *, pairs_per_s: float) -> None:
         if self.rank:
@@ -215,7 +246,7 @@ class TrainingRun:
             "pairs": self.step * self.options.batch * self.world,
             "loss": round(float(loss.detach()), 4),
             **{name: round(float(value), 3) for name, value in metrics.items()},
-            "learning_rate": self.options.learning_rate(self.step),
+            "learning_rate": self.options.learning_rate(self.step, of=self.total_steps),
             "pairs_per_s": round(pairs_per_s, 1),
             "minutes": round((time.monotonic() - self.started) / 60, 2),
         }

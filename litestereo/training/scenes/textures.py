@@ -112,7 +112,8 @@ def load_atlas(
     photos = [] if folder is None else _photos(folder, size=size, limit=limit)
     rng = np.random.default_rng(7)
     made = [_procedural(rng, kind, size) for kind in range(_PROCEDURAL)]
-    texels = torch.cat([_packed_pyramid(picture) for picture in photos + made])
+    with ThreadPoolExecutor() as pool:
+        texels = torch.cat(list(pool.map(_packed_pyramid, photos + made)))
     outlines = torch.from_numpy(np.stack([_outline(rng, kind) for kind in range(_OUTLINES)]))
     return Atlas(
         texels=texels.to(device),
