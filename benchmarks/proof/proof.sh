@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Proves the TensorRT engines on a GPU, step by step, from the repository's root:
+#
+#   benchmarks/proof/proof.sh STEP [ARGUMENTS]
+#
+#   smoke [NAME] [SIZE]     one engine, end to end, with all that helps when something fails
+#   build NAME@SIZE...      builds engines, PROOF_PARALLEL at once (4)
+#   pictures FOLDER...      prepares all pairs of folders, and rendered planes
+#   fidelity NAME@SIZE...   compares engines with torch in FP32 on all of them
+#   running STEP NAME@SIZE...   starts, latencies, memory, threads, bindings, torch beside it
+#   plans NAME@SIZE         a version-compatible plan of 8.6 on newer lean runtimes
+#   libtorch                compiles what `running beside-torch` needs
+#
+# TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
+# engines and answers (/tmp/proof), PROOF_OUT the findings, PROOF_ARTIFACTS the artefacts other than
+# the bundled one, PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3).
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+here=benchmarks/proof
+export PROOF_WORK=${PROOF_WORK:-/tmp/proof}
+export PROOF_OUT=${PROOF_OUT:-${OUT:-$PROOF_WORK/out}}
+export PROOF_LIBTORCH=${PROOF_LIBTORCH:-$PROOF_WORK/libbeside_torch.so}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+trt=${TRT_PYTHON:-python3}
+python=${PYTHON:-python3}
+mkdir -p "$PROOF_WORK" "$PROOF_OUT"
+step=${1:?which step? see the top of $0}
+shift
+
+libtorch() {
+    local flags
+    flags=$("$python" -c '
+import torch
+from torch.utils import cpp_extension as c
+print(*(f"-isystem{p}" for p in c.include_paths()), *(f"-L{p} -Wl,-rpath,{p}" for p in c.library_paths()),
+      f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}")') || return
+    # shellcheck disable=SC2086
+    "${CXX:-g++}" -std=c++20 -O1 -shared -fPIC $here/beside_torch.cpp $flags \
+        -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 ${LIBTORCH_CUDA--ltorch_cuda -lc10_cuda} \
+        -o "$PROOF_LIBTORCH"
+}
+
+case $step in
+smoke) "$trt" -X faulthandler $here/smoke.py "$@" ;;
+build) "$trt" -X faulthandler $here/build.py "$@" ;;
+pictures) "$python" $here/pictures.py "$@" ;;
+fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fidelity.py "$@" ;;
+running) "$trt" -X faulthandler $here/running.py "$@" ;;
+plans) "$trt" -X faulthandler $here/plans.py "$@" ;;
+libtorch) libtorch ;;
+*) echo "no step is called $step; see the top of $0" >&2; exit 2 ;;
+esac
