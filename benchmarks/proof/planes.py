@@ -10,15 +10,15 @@ import numpy as np
 
 __all__ = ["PLANES", "plane_residual_px", "rendered_plane"]
 
-# (across, down, offset as a share of the width). Half has steps of 0.0625 px from 64 px on and of
-# 0.125 px from 128 px on, so most of them reach there.
+# (across, down, offset in pixels). Half has steps of 0.0625 px from 64 px on and of 0.125 px from
+# 128 px on, so most of them reach there.
 PLANES = (
-    (0.0, 0.02, 0.03),
-    (0.02, 0.01, 0.05),
-    (0.03, -0.02, 0.08),
-    (-0.02, 0.03, 0.11),
-    (0.01, 0.05, 0.11),
-    (0.01, -0.03, 0.13),
+    (0.0, 0.02, 20.0),
+    (0.02, 0.01, 60.0),
+    (0.03, -0.02, 90.0),
+    (-0.02, 0.03, 130.0),
+    (0.01, 0.05, 140.0),
+    (0.01, -0.03, 160.0),
 )
 _LARGEST_PX = 180.0  # the networks end at 192
 _MARGIN_PX = 8
@@ -61,10 +61,10 @@ def plane_residual_px(disparity, plane, *, size):
 
 def _coefficients(plane, size):
     """Return the plane in pixels, lowered where it would leave the networks' reach."""
-    across, down, share = plane
+    across, down, offset = plane
     height, width = size
     corners = [across * x + down * y for x in (0, width - 1) for y in (0, height - 1)]
-    offset = min(share * width, _LARGEST_PX - max(corners))
+    offset = min(offset, _LARGEST_PX - max(corners))
     return across, down, max(offset, 2.0 - min(corners))
 
 
@@ -73,7 +73,8 @@ def _texture(rng, size):
     height, width = size
     total = np.zeros((height, width, 3))
     for cell, weight in ((3, 0.35), (8, 0.3), (24, 0.35)):
-        coarse = rng.random((height // cell + 2, width // cell + 2, 3))
+        shape = (height // cell + 2, width // cell + 2)
+        coarse = 0.8 * rng.random((*shape, 1)) + 0.2 * rng.random((*shape, 3))
         rows, columns = np.arange(height) / cell, np.arange(width) / cell
         smooth = _lines(_lines(coarse, rows).swapaxes(0, 1), columns).swapaxes(0, 1)
         total += weight * smooth

@@ -8,7 +8,7 @@
 #   pictures FOLDER...      prepares all pairs of folders, and rendered planes
 #   fidelity NAME@SIZE...   compares engines with torch in FP32 on all of them
 #   running STEP NAME@SIZE...   starts, latencies, memory, threads, bindings, torch beside it
-#   plans NAME@SIZE         a version-compatible plan of 8.6 on newer lean runtimes
+#   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
 #   libtorch                compiles what `running beside-torch` needs
 #
 # TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
