@@ -3,74 +3,82 @@
 #
 #   benchmarks/gpu.sh [FOLDER]        (FOLDER: build/gpu)
 #
-# It exports every model at both sizes (FP32 and typed FP16), times all backends that are installed
-# side by side in one interleaved run for each size, and draws the pages. Networks without bundled
-# weights get random ones, which take the same time; the receipt holds the artefacts' hashes.
-# MODELS, SIZES, ITERATIONS and MINUTES (of each loop) change what is run; where time is short,
-# BENCH_OPTIONS=--no-memory saves loading and compiling everything a second time.
+# Times all backends that are installed side by side, one interleaved run for each size, and draws
+# the pages. Artefacts NAME.onnx and NAME_fp16.onnx are taken from ARTIFACTS where they are there,
+# and else exported (which needs litestereo[export]); networks without bundled weights get random
+# ones, which take the same time; the receipt holds the artefacts' hashes.
+#
+# MODELS, SIZES, ITERATIONS, RATE (of the open loop; empty for none) and MINUTES (of each loop) change
+# what is run; BENCH_OPTIONS=--no-memory saves loading and compiling everything a second time.
+# TRT_PYTHON is TensorRT's interpreter where that is not PYTHON's, TRT_OPTIONS goes to stereo-bench
+# (--tactic-sources, --engine-cache), TORCH_VARIANTS and TRT_VARIANTS say what of each is timed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-build/gpu}
+RATE=${RATE-30}
 models=${MODELS:-las1 las2_s las2_m las2_h}
 sizes=${SIZES:-384x1248 480x640}
 python=${PYTHON:-python3}
-mkdir -p "$out"
+artifacts=${ARTIFACTS:-$out/artifacts}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+mkdir -p "$out" "$artifacts"
 
-has() { "$python" -c "$1" >/dev/null 2>&1; }
+has() { "$1" -c "$2" >/dev/null 2>&1; }
 
-backends=(torch torch:autocast torch:compile torch:compile-autocast)
-has 'from litestereo.runtime.backends import BACKEND_NAMES as b; import onnxruntime as o
-assert "onnxruntime-cuda" in b and "CUDAExecutionProvider" in o.get_available_providers()' &&
+read -ra backends <<<"${TORCH_VARIANTS-torch torch:autocast torch:compile torch:compile-autocast}"
+has "$python" 'import onnxruntime as o
+assert "CUDAExecutionProvider" in o.get_available_providers()' &&
     backends+=(onnxruntime-cuda onnxruntime-cuda:tf32)
-tensorrt=no
-has 'from litestereo.runtime.backends import BACKEND_NAMES as b; import tensorrt
-assert "tensorrt" in b' && tensorrt=yes
-echo "backends: ${backends[*]}, tensorrt: $tensorrt" >&2
+tensorrt=()
+has "${TRT_PYTHON:-$python}" 'import tensorrt' &&
+    read -ra tensorrt <<<"${TRT_VARIANTS-fp32 fp32:tf32 fp16 fp16:enqueue}"
+echo "backends: ${backends[*]}; tensorrt: ${tensorrt[*]:-none}" >&2
 
-weights() { # the weights of model $1: bundled, or random ones of a fixed seed
-    "$python" - "$1" "$out/$1.safetensors" <<'PY'
+run() { "$python" -c "import sys; from litestereo.cli import $1_main; sys.exit($1_main())" "${@:2}"; }
+
+artefact() { # prints the file of model $1 in precision $2; exports it where there is none
+    local name=$1 weights=$artifacts/$1.safetensors options=(--skip-gate)
+    [ "$2" = fp16 ] && name+=_fp16 options+=(--fp16)
+    if [ -f "$artifacts/$name.onnx" ]; then
+        echo "$artifacts/$name.onnx"
+    elif [ "$name" = las1 ]; then
+        echo las1
+    else
+        [ "$1" = las1 ] || random_weights "$1" "$weights" >&2
+        [ "$1" = las1 ] || options+=(--weights "$weights" --source "random, seed 1")
+        run export --model "$1" "${options[@]}" -o "$artifacts/$name.onnx"
+    fi
+}
+
+random_weights() { # of model $1 into the file $2
+    [ -f "$2" ] || "$python" - "$1" "$2" <<'PY'
 import sys
+from pathlib import Path
 import torch
 from litestereo import models
-from litestereo.assets import bundled_artifact, bundled_models
 
-name, path = sys.argv[1:]
-if name in bundled_models():
-    print(bundled_artifact(name))
-else:
-    torch.manual_seed(1)
-    models.save_weights(models.create(name), path)
-    print(path)
+torch.manual_seed(1)
+models.save_weights(models.create(sys.argv[1]), Path(sys.argv[2]))
 PY
 }
-
-export_artifact() { # model $1 of weights $2 at size $3, further options after
-    local model=$1 from=$2 height=${3%x*} width=${3#*x}
-    shift 3
-    "$python" -c 'import sys; from litestereo.cli import export_main; sys.exit(export_main())' \
-        --model "$model" --weights "$from" --height "$height" --width "$width" --skip-gate "$@"
-}
-
-bench() { "$python" -c 'import sys; from litestereo.cli import bench_main; sys.exit(bench_main())' "$@"; }
 
 status=0
 for size in $sizes; do
     subjects=()
     for model in $models; do
-        from=$(weights "$model")
-        full="$out/$size/$model.onnx" half="$out/$size/${model}_fp16.onnx"
-        mkdir -p "$out/$size"
-        [ -f "$full" ] || export_artifact "$model" "$from" "$size" -o "$full" >/dev/null
+        full=$(artefact "$model" fp32)
         for backend in "${backends[@]}"; do subjects+=("$full@$backend"); done
-        if [ "$tensorrt" = yes ]; then
-            [ -f "$half" ] || export_artifact "$model" "$from" "$size" --fp16 -o "$half" >/dev/null
-            subjects+=("$full@tensorrt" "$full@tensorrt:tf32" "$half@tensorrt" "$half@tensorrt:enqueue")
-        fi
+        for variant in "${tensorrt[@]}"; do
+            kind=${variant#fp??}
+            subjects+=("$(artefact "$model" "${variant%%:*}")@tensorrt$kind")
+        done
     done
-    bench "${subjects[@]}" --size "$size" --device "${DEVICE:-cuda}" --rate "${RATE:-30}" \
-        --iterations "${ITERATIONS:-1000}" --minutes "${MINUTES:-4}" ${BENCH_OPTIONS:-} \
+    # shellcheck disable=SC2086
+    run bench "${subjects[@]}" --size "$size" --device "${DEVICE:-cuda}" \
+        ${RATE:+--rate "$RATE"} --iterations "${ITERATIONS:-1000}" --minutes "${MINUTES:-4}" \
+        ${TRT_PYTHON:+--tensorrt-python "$TRT_PYTHON"} ${TRT_OPTIONS:-} ${BENCH_OPTIONS:-} \
         -o "$out/latency-gpu-$size.json" || status=$?
-    bench report "$out/latency-gpu-$size.json" -o "$out/latency-gpu-$size.html" || status=$?
+    run bench report "$out/latency-gpu-$size.json" -o "$out/latency-gpu-$size.html" || status=$?
 done
 echo "receipts: $out/latency-gpu-*.json; commit them under benchmarks/results/" >&2
 exit "$status"

@@ -590,6 +590,19 @@ def bench_run(
     minutes: Minutes = None,
     device: Annotated[str, typer.Option(help="Of torch, such as cuda.")] = "cpu",
     threads: Threads = None,
+    tensorrt_python: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="this one", help="Interpreter of the tensorrt subjects, if another has it."
+        ),
+    ] = None,
+    tactic_sources: Annotated[
+        str | None,
+        typer.Option(
+            show_default="its own choice", help="TensorRT's sources of kernels, with commas."
+        ),
+    ] = None,
+    engine_cache: EngineCache = None,
     memory: Annotated[
         bool, typer.Option(help="Measure memory, each subject in a process of its own.")
     ] = True,
@@ -604,12 +617,15 @@ def bench_run(
     """
     from litestereo.benchmarks.latency.command import bench_words, parse_size, time_subjects
     from litestereo.benchmarks.latency.run import BenchOptions, BenchRequest
+    from litestereo.benchmarks.latency.subjects import EngineSettings
 
+    sources = tuple(tactic_sources.split(",")) if tactic_sources else None
     request = BenchRequest(
         tuple(subjects),
         sizes=tuple(parse_size(text) for text in size or ["480x640"]),
         device=device,
         threads=threads,
+        settings=EngineSettings(tensorrt_python, engine_cache, sources),
         command=" ".join(["stereo-bench", *sys.argv[1:]]),
         options=BenchOptions(
             iterations=iterations, rate_hz=rate, frames=frames, minutes=minutes, memory=memory

@@ -1,8 +1,8 @@
 """The memory of a subject, measured in a process that has nothing else to do.
 
 In the process that times several subjects side by side, nobody can tell whose memory it is.
-`python -m litestereo.benchmarks.latency.memory SUBJECT HEIGHT WIDTH DEVICE [THREADS]` is that other
-process; it prints one line of JSON.
+`python -m litestereo.benchmarks.latency.memory SUBJECT HEIGHT WIDTH` is that other process; it
+reads a line of JSON with the rest, and prints one with the memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from litestereo.benchmarks.envelope import decode
 from litestereo.benchmarks.latency.pictures import bench_pair
 from litestereo.benchmarks.latency.sensors import gpu_index, open_nvml
-from litestereo.benchmarks.latency.subjects import SubjectSpec, open_subject
+from litestereo.benchmarks.latency.subjects import EngineSettings, SubjectSpec, open_subject
 from litestereo.errors import EngineError
 
 __all__ = ["Memory", "measure_memory"]
@@ -43,7 +43,12 @@ class Memory:
 
 
 def measure_memory(
-    subject: str, *, size: tuple[int, int], device: str, threads: int | None
+    subject: str,
+    *,
+    size: tuple[int, int],
+    device: str,
+    threads: int | None,
+    settings: EngineSettings | None = None,
 ) -> Memory:
     """Return the memory of a subject.
 
@@ -52,14 +57,23 @@ def measure_memory(
         size: (height, width) of the pictures.
         device: of torch.
         threads: CPU threads; None leaves it to the subject.
+        settings: of the tensorrt subjects.
 
     Raises:
         EngineError: the process failed.
     """
-    arguments = [subject, *map(str, size), device, *([] if threads is None else [str(threads)])]
-    command = [sys.executable, "-m", __spec__.name, *arguments]
+    command = [sys.executable, "-m", __spec__.name, subject, *map(str, size)]
+    settings = settings or EngineSettings()
+    rest = {"device": device, "threads": threads, "settings": settings.to_json()}
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+        ran = subprocess.run(
+            command,
+            input=json.dumps(rest),
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"measuring the memory of {subject} took over {_LIMIT_S:g} s") from error
     if ran.returncode != 0:
@@ -69,21 +83,27 @@ def measure_memory(
 
 
 def _own_memory(
-    spec: SubjectSpec, *, size: tuple[int, int], device: str, threads: int | None
+    spec: SubjectSpec,
+    *,
+    size: tuple[int, int],
+    device: str,
+    threads: int | None,
+    settings: EngineSettings,
 ) -> Memory:
     """Load, match and look, in the process that does nothing else."""
     nvml = open_nvml(gpu=gpu_index(device, visible=os.environ.get("CUDA_VISIBLE_DEVICES")))
     before = None if nvml is None else nvml.used_mib()
     pair = bench_pair(size)
-    subject = open_subject(spec, device=device, threads=threads)
+    subject = open_subject(spec, device=device, threads=threads, settings=settings)
     for _ in range(_PAIRS):
         subject(*pair)
     grown = None
     if nvml is not None and before is not None:
         grown = round(nvml.used_mib() - before, 1)
         nvml.close()
+    peak_mib = _peak_mib(Path(f"/proc/{getattr(subject, 'process_id', 'self')}/status"))
     subject.close()
-    return Memory(_peak_mib(), grown)
+    return Memory(peak_mib, grown)
 
 
 def _peak_mib(status: Path = Path("/proc/self/status")) -> float | None:
@@ -96,11 +116,13 @@ def _peak_mib(status: Path = Path("/proc/self/status")) -> float | None:
 
 
 if __name__ == "__main__":
-    text, height, width, place, *rest = sys.argv[1:]
+    text, height, width = sys.argv[1:]
+    rest = json.load(sys.stdin)
     memory = _own_memory(
         SubjectSpec.parse(text),
         size=(int(height), int(width)),
-        device=place,
-        threads=int(rest[0]) if rest else None,
+        device=rest["device"],
+        threads=rest["threads"],
+        settings=EngineSettings.from_json(rest["settings"]),
     )
     print(json.dumps(asdict(memory)))

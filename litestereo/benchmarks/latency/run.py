@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 
 import numpy as np
 
@@ -30,7 +31,12 @@ from litestereo.benchmarks.latency.receipt import (
     loop_from_samples,
 )
 from litestereo.benchmarks.latency.sensors import Sensor, gpu_index, open_sensor
-from litestereo.benchmarks.latency.subjects import Subject, SubjectSpec, open_subject
+from litestereo.benchmarks.latency.subjects import (
+    EngineSettings,
+    Subject,
+    SubjectSpec,
+    open_subject,
+)
 from litestereo.benchmarks.latency.warmup import Warmup, WarmupOptions, warm_up
 from litestereo.errors import InputError, LiteStereoError
 
@@ -83,6 +89,7 @@ class BenchRequest:
         sizes: (height, width) of the pictures.
         device: of torch.
         threads: CPU threads; None leaves it to each subject.
+        settings: of the tensorrt subjects.
         command: the command line, for the receipt.
         options: how the samples are taken.
     """
@@ -91,6 +98,7 @@ class BenchRequest:
     sizes: tuple[tuple[int, int], ...] = ((480, 640),)
     device: str = "cpu"
     threads: int | None = None
+    settings: EngineSettings = field(default_factory=EngineSettings)
     command: str = ""
     options: BenchOptions = field(default_factory=BenchOptions)
 
@@ -121,7 +129,7 @@ def run_bench(
     *,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[list[Turn]], Iterable[Turn]] = iter,
-    opener: Callable[..., Subject] = open_subject,
+    opener: Callable[..., Subject] | None = None,
 ) -> Receipt:
     """Time subjects side by side in one run.
 
@@ -131,12 +139,13 @@ def run_bench(
         request: what and how.
         say: takes a line about each subject as it is loaded.
         progress: wraps the turns, as a progress bar does.
-        opener: loads a subject; a parameter for tests.
+        opener: loads a subject in place of `open_subject`; a parameter for tests.
 
     Raises:
         LiteStereoError: no subject can be timed, or one fails in the middle.
     """
     options = request.options
+    opener = opener or partial(open_subject, settings=request.settings)
     gpu = gpu_index(request.device, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     environment = read_environment(gpu=gpu)  # first: the load of the machine without us
     notes: list[str] = []
@@ -185,7 +194,11 @@ def _prepare_all(
             say(f"memory of {text} at {size[0]}x{size[1]}")
             try:
                 memories[text, size] = measure_memory(
-                    text, size=size, device=request.device, threads=request.threads
+                    text,
+                    size=size,
+                    device=request.device,
+                    threads=request.threads,
+                    settings=request.settings,
                 )
             except LiteStereoError as error:
                 notes.append(str(error))

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VARIANTS",
     "DeviceTimes",
+    "EngineSettings",
     "EngineSubject",
     "Iteration",
     "SgbmSubject",
@@ -94,6 +96,39 @@ class SubjectSpec:
         name = Path(model).stem if model.endswith(".onnx") else model
         variant = variant or ("eager" if backend == "torch" else "")
         return cls(f"{name}@{runner}", model, backend, variant)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the `tensorrt` subjects run, where the defaults do not do.
+
+    Attributes:
+        python: interpreter that has TensorRT; None is this one.
+        cache_dir: folder of built engines; None: the user's.
+        tactic_sources: see `BuildOptions`.
+    """
+
+    python: Path | None = None
+    cache_dir: Path | None = None
+    tactic_sources: tuple[str, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        paths = {
+            name: None if path is None else str(path)
+            for name, path in (("python", self.python), ("cache_dir", self.cache_dir))
+        }
+        return {**paths, "tactic_sources": self.tactic_sources}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EngineSettings:
+        """Read what `to_json` gave."""
+        python, folder, sources = (data[n] for n in ("python", "cache_dir", "tactic_sources"))
+        return cls(
+            None if python is None else Path(python),
+            None if folder is None else Path(folder),
+            None if sources is None else tuple(sources),
+        )
 
 
 class DeviceTimes(NamedTuple):
@@ -166,7 +201,12 @@ class EngineSubject:
     """
 
     def __init__(
-        self, spec: SubjectSpec, *, device: str = "cpu", threads: int | None = None
+        self,
+        spec: SubjectSpec,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        settings: EngineSettings | None = None,
     ) -> None:
         """Load the artefact; of `device` only the number counts, as in "cuda:1".
 
@@ -178,7 +218,9 @@ class EngineSubject:
 
         path = artifact_path(spec.model)
         self._sha256 = file_sha256(path)
-        backend = open_backend(spec.backend, path, options=_options(spec, threads, device))
+        settings = settings or EngineSettings()
+        options = _options(spec, threads, device, settings)
+        backend = open_backend(spec.backend, path, options=options)
         self._device_times = getattr(backend, "device_times", None)
         self._engine = StereoEngine(backend)
         self._info: SubjectInfo | None = None
@@ -265,13 +307,20 @@ class SgbmSubject:
         """Do nothing: OpenCV holds nothing."""
 
 
-def open_subject(spec: SubjectSpec, *, device: str = "cpu", threads: int | None = None) -> Subject:
+def open_subject(
+    spec: SubjectSpec,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    settings: EngineSettings | None = None,
+) -> Subject:
     """Load what was typed.
 
     Args:
         spec: of `SubjectSpec.parse`.
         device: of torch; its number is also the GPU of the engines.
         threads: CPU threads; None leaves it to the subject.
+        settings: of the tensorrt subjects.
 
     Raises:
         LiteStereoError: it cannot be loaded here; nothing takes its place.
@@ -282,7 +331,11 @@ def open_subject(spec: SubjectSpec, *, device: str = "cpu", threads: int | None 
         from litestereo.benchmarks.latency.torch_subject import TorchSubject
 
         return TorchSubject(spec, device=device, threads=threads)
-    return EngineSubject(spec, device=device, threads=threads)
+    if spec.backend == "tensorrt" and settings is not None and settings.python is not None:
+        from litestereo.benchmarks.latency.elsewhere import ElsewhereSubject
+
+        return ElsewhereSubject(spec, settings=settings, device=device, threads=threads)
+    return EngineSubject(spec, device=device, threads=threads, settings=settings)
 
 
 def file_sha256(path: Path) -> str:
@@ -290,7 +343,9 @@ def file_sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _options(spec: SubjectSpec, threads: int | None, device: str) -> BackendOptions:
+def _options(
+    spec: SubjectSpec, threads: int | None, device: str, settings: EngineSettings
+) -> BackendOptions:
     """Return a backend's options; everything that the variant does not name is the default."""
     from litestereo.runtime.backends import BackendOptions
     from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions
@@ -299,7 +354,8 @@ def _options(spec: SubjectSpec, threads: int | None, device: str) -> BackendOpti
     gpu = GpuOptions(
         device_index=int(number) if number.isdigit() else 0,
         cuda_graph="enqueue" not in spec.variant,
-        build=BuildOptions(tf32="tf32" in spec.variant),
+        cache_dir=settings.cache_dir,
+        build=BuildOptions(tf32="tf32" in spec.variant, tactic_sources=settings.tactic_sources),
     )
     return BackendOptions(threads, gpu=gpu)
 
