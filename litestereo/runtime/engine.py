@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -410,13 +411,15 @@ def _maps(
                 f"the network gave a {name} of {padded.shape} for {frame.padded_size}; "
                 "the artefact is not what its manifest says: export it again"
             )
-        if not np.isfinite(padded).all():
+        # NaN goes through min and max, and both together take half the time of isfinite.
+        if not (math.isfinite(padded.min()) and math.isfinite(padded.max())):
             raise EngineError(
                 f"the network's {name} holds NaN or infinity; its weights or its precision "
                 "do not suit: export it again with the parity gate on"
             )
     disparity_px = disparity_from_padded(raw_disparity, frame)
-    np.maximum(disparity_px, 0, out=disparity_px)
+    if disparity_px.min() < 0:
+        np.maximum(disparity_px, 0, out=disparity_px)
     return disparity_px, map_from_padded(raw_confidence, frame)
 
 
