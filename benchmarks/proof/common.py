@@ -25,6 +25,7 @@ __all__ = [
     "artifact_of",
     "gpu_options",
     "options",
+    "out",
     "percentiles",
     "save",
     "say",
@@ -41,6 +42,13 @@ _start = time.monotonic()
 def work() -> Path:
     """Return the folder in which the steps find each other's files."""
     return Path(os.environ.get("PROOF_WORK", "/tmp/proof"))
+
+
+def out() -> Path:
+    """Return the folder of findings: PROOF_OUT."""
+    folder = Path(os.environ.get("PROOF_OUT", work() / "out"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def artifact_of(name: str) -> Path:
@@ -84,10 +92,8 @@ def say(line: str) -> None:
 
 
 def save(step: str, content: dict[str, Any]) -> Path:
-    """Write a step's findings to PROOF_OUT, with what they ran on, and say them."""
-    folder = Path(os.environ.get("PROOF_OUT", work() / "out"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{step}.json"
+    """Write a step's findings, with what they ran on, and say them."""
+    path = out() / f"{step}.json"
     path.write_text(json.dumps({"step": step, "ran_on": _ran_on(), **content}, indent=1) + "\n")
     say(f"written: {path}")
     return path
