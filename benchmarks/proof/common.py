@@ -94,7 +94,8 @@ def say(line: str) -> None:
 def save(step: str, content: dict[str, Any]) -> Path:
     """Write a step's findings, with what they ran on, and say them."""
     path = out() / f"{step}.json"
-    path.write_text(json.dumps({"step": step, "ran_on": _ran_on(), **content}, indent=1) + "\n")
+    about = {"schema": "litestereo.proof", "step": step, "ran_on": _ran_on()}
+    path.write_text(json.dumps({**about, **content}, indent=1) + "\n")
     say(f"written: {path}")
     return path
 

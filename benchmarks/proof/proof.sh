@@ -11,6 +11,8 @@
 #   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
 #   libtorch                compiles what `running beside-torch` needs
 #
+# Findings worth keeping go to benchmarks/proof/results/.
+#
 # TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
 # engines and answers (/tmp/proof), PROOF_OUT the findings, PROOF_ARTIFACTS the artefacts other than
 # the bundled one, PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3).

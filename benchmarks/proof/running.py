@@ -311,10 +311,10 @@ def _child(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, __file__, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     lines = [line for line in ran.stdout.splitlines() if line.startswith("{")]
-    if ran.returncode or not lines:
+    if not lines:
         return {"failed": ran.returncode, "said": (ran.stdout + ran.stderr)[-2000:]}
     found: dict[str, Any] = json.loads(lines[-1])
-    return found
+    return {**found, "exit": ran.returncode} if ran.returncode else found
 
 
 def _step(step: str, engines: list[str]) -> Any:
