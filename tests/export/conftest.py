@@ -15,11 +15,12 @@ import torch
 from golden import REFERENCE, golden_state_dict, golden_vectors
 from torch import nn
 
+from litestereo.assets import bundled_artifact, bundled_models
 from litestereo.export.half import HalfGraph
 from litestereo.export.options import ExportOptions
 from litestereo.export.pairs import Pair
 from litestereo.export.pipeline import fp16_graph, fp32_graph
-from litestereo.models import create, save_weights
+from litestereo.models import create, load_weights, save_weights
 
 # Pictures this small gain nothing from threads, which cost much where other work runs beside them.
 torch.set_num_threads(1)
@@ -39,11 +40,16 @@ class Exported:
 
 
 def network(name: str) -> nn.Module:
-    """Return a network in evaluation mode: reference weights, or seeded ones without them."""
+    """Return a network in evaluation mode: reference weights, else bundled ones, else seeded.
+
+    Seeded weights of las1 drive more tensors out of half's range than real ones do.
+    """
     torch.manual_seed(0)
     model = create(name)
     if (REFERENCE / f"vectors_{name}.npz").is_file():
         model.load_state_dict(golden_state_dict(name))
+    elif name in bundled_models():
+        load_weights(model, bundled_artifact(name))
     return model.eval()
 
 
