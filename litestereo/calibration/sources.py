@@ -1,0 +1,157 @@
+"""From what a user types to candidate pairs: folders, patterns, side-by-side pictures, videos."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from litestereo.calibration.options import CalibrateOptions
+from litestereo.errors import CalibrationError, InputError
+from litestereo.runtime.images import PICTURE_SUFFIXES, StereoPair
+from litestereo.runtime.pairs import PairSource, find_pairs, find_side_by_side
+from litestereo.runtime.preprocess import rgb_pair
+
+__all__ = ["VIDEO_SUFFIXES", "Candidate", "CandidateList", "find_candidates"]
+
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
+# What data sets call the two pictures of a scene, and the two folders of a recording.
+_PICTURE_NAMES = (("left", "right"), ("im0", "im1"), ("im2", "im6"), ("view1", "view5"))
+_FOLDER_NAMES = (
+    ("left", "right"),
+    ("image_0", "image_1"),
+    ("image_2", "image_3"),
+    ("cam0", "cam1"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A pair that may come into a set.
+
+    Attributes:
+        name: where it came from: file names, or a video's name with a time.
+        pair: the pictures; None where they cannot be used.
+        problem: why not; empty where they can.
+    """
+
+    name: str
+    pair: StereoPair | None
+    problem: str = ""
+
+
+def find_candidates(texts: Sequence[str], *, options: CalibrateOptions) -> CandidateList:
+    """Return the pairs that `texts` mean; nothing is read yet.
+
+    Folders hold pairs at any depth: `left.png` beside `right.png` (also im0/im1, im2/im6,
+    view1/view5), or folders `left` and `right` (also image_0/image_1, image_2/image_3, cam0/cam1).
+    Videos hold both eyes side by side. What else there is must be two files or patterns, left and
+    right, or any number of them with `options.side_by_side`.
+
+    Raises:
+        CalibrationError: nothing is there, or it is not clear what belongs together.
+        InputError: left and right pictures differ in number or name.
+    """
+    pairs: list[PairSource] = []
+    videos: list[Path] = []
+    rest: list[str] = []
+    for text in texts:
+        path = Path(text)
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            videos.append(path)
+        elif path.is_dir() and (found := _folder_pairs(path)):
+            pairs += found
+        else:
+            rest.append(text)
+    if rest and options.side_by_side:
+        pairs += find_side_by_side(rest)
+    elif len(rest) == 2:
+        pairs += find_pairs(*rest)
+    elif rest:
+        raise CalibrationError(
+            f"{rest[0]} and {len(rest) - 1} more are neither folders of pairs nor videos; give "
+            "folders with left.png and right.png in them, two quoted patterns ('left/*.png' "
+            "'right/*.png'), or add --side-by-side"
+        )
+    if not pairs and not videos:
+        raise CalibrationError("no pairs were given; give folders, patterns or a video of pairs")
+    return CandidateList(tuple(pairs), tuple(videos), options.every_s)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateList:
+    """Candidates, read anew each time they are gone through: the order is always the same."""
+
+    pairs: tuple[PairSource, ...]
+    videos: tuple[Path, ...]
+    every_s: float
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """Yield all candidates, one in memory at a time."""
+        for source in self.pairs:
+            yield _read(source)
+        for path in self.videos:
+            yield from _frames(path, self.every_s)
+
+    def only(self, positions: Collection[int]) -> Iterator[Candidate | None]:
+        """Yield as `__iter__` does, None for pictures that are not at `positions`."""
+        for position, source in enumerate(self.pairs):
+            yield _read(source) if position in positions else None
+        for path in self.videos:
+            yield from _frames(path, self.every_s)
+
+
+def _folder_pairs(folder: Path) -> list[PairSource]:
+    """Return the pairs in a folder and those below it, in order of their paths."""
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        found += _pictures_of(Path(root), files)
+        for left, right in _FOLDER_NAMES:
+            if left in folders and right in folders and _has_pictures(Path(root, left)):
+                found += find_pairs(str(Path(root, left)), str(Path(root, right)))
+    return found
+
+
+def _pictures_of(folder: Path, files: Sequence[str]) -> list[PairSource]:
+    pictures = {
+        Path(name).stem: folder / name
+        for name in sorted(files)
+        if Path(name).suffix.lower() in PICTURE_SUFFIXES
+    }
+    for left, right in _PICTURE_NAMES:
+        if left in pictures and right in pictures:
+            name = "/".join([*folder.parts[-2:], pictures[left].stem])
+            return [PairSource(name, pictures[left], pictures[right])]
+    return []
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.iterdir())
+
+
+def _read(source: PairSource) -> Candidate:
+    try:
+        return Candidate(source.name, source.read())
+    except InputError as error:
+        return Candidate(source.name, None, str(error))
+
+
+def _frames(path: Path, every_s: float) -> Iterator[Candidate]:
+    """Yield a frame of a side-by-side video each so many seconds of its own time."""
+    from litestereo.runtime.stream.opencv_sources import videos
+
+    reader = videos(path).open(time.monotonic)
+    try:
+        due_s = 0.0
+        while (frame := reader.read()) is not None:
+            stamp_s = frame.stamp_s or 0.0
+            if stamp_s + 1e-6 < due_s:
+                continue
+            due_s = stamp_s + every_s
+            left, right = rgb_pair(frame.left, frame.right)
+            yield Candidate(f"{path.name} at {stamp_s:.2f} s", StereoPair(left, right))
+    finally:
+        reader.close()
