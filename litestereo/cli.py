@@ -350,6 +350,30 @@ def export(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Typed half precision with FP32 islands.")
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Explicit Q/DQ where disparities bear it; needs --calibration. With --fp16 the "
+            "rest is typed half, for TensorRT 10 and later.",
+        ),
+    ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(show_default=False, help="Of --int8: stereo-calibrate's set.")
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            show_default="the set's own",
+            help="Of --int8: scenes that judge it, as for stereo-eval; may be given several times.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        str, typer.Option(help="Of --int8: minmax, percentile, entropy or mse.")
+    ] = "mse",
+    budget: Annotated[
+        float, typer.Option(help="Of --int8: part of the gate's limits that the search may use.")
+    ] = 0.7,
     half_weights: Annotated[
         bool, typer.Option("--half-weights", help="FP32 graph, weights stored in half.")
     ] = False,
@@ -395,19 +419,31 @@ def export(
         return
     if engine and (height is None or width is None):
         raise typer.BadParameter("an engine has a size; add --height and --width to --engine")
-    from litestereo.export.options import ExportOptions
+    if int8 != (calibration is not None):
+        raise typer.BadParameter("--int8 and --calibration SET go together; see stereo-calibrate")
+    from litestereo.export.options import ExportOptions, Int8Options
 
+    quantization = None
+    if calibration is not None:
+        quantization = Int8Options(
+            calibration,
+            tuple(held_out or ()),
+            ranges=ranges,  # type: ignore[arg-type]  # checked by Int8Options
+            budget=budget,
+            half=fp16,
+        )
     options = ExportOptions(
         model=model,
         weights=weights,
         weights_source=source,
         height=height,
         width=width,
-        precision="fp16" if fp16 else "fp32",
+        precision="int8" if int8 else "fp16" if fp16 else "fp32",
         half_weights=half_weights,
         exporter=exporter,  # type: ignore[arg-type]  # checked by ExportOptions
         pair=pair,
         gate=not skip_gate,
+        int8=quantization,
     )
 
     from litestereo.export import export_artifact
@@ -766,6 +802,9 @@ def train(
         float | None,
         typer.Option(show_default="to the end", help="Stop after so long; call again to go on."),
     ] = None,
+    fit_schedule: Annotated[
+        bool, typer.Option("--fit-schedule", help="Let the schedule end with --minutes.")
+    ] = False,
     samples: Annotated[int, typer.Option(min=1, max=2, help="Colour samples a pixel.")] = 1,
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Compile the network too, not only the renderer.")
@@ -795,6 +834,7 @@ def train(
         max_disparity_px=max_disparity,
         peak_learning_rate=learning_rate,
         minutes=minutes,
+        fit_schedule=fit_schedule,
         samples=samples,
         compile_network=compile_network,
         seed=seed,
