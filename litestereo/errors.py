@@ -57,11 +57,16 @@ class EngineError(LiteStereoError):
 class MissingDependencyError(LiteStereoError):
     """An optional package is missing; the message names what to install."""
 
-    def __init__(self, package: str, *, purpose: str, extra: str) -> None:
-        """Name the missing `package`, the `purpose` it serves and the `extra` that brings it."""
+    def __init__(
+        self, package: str, *, purpose: str, extra: str = "", install: str | None = None
+    ) -> None:
+        """Name the missing `package`, the `purpose` it serves and the `extra` that brings it.
+
+        `install` says how to get what no extra brings, such as a package of the system.
+        """
         super().__init__(
             f"{package} is not installed; {purpose} needs it. "
-            f"Install it with: pip install 'litestereo[{extra}]'"
+            + (install or f"Install it with: pip install 'litestereo[{extra}]'")
         )
         self.package = package
         self.extra = extra

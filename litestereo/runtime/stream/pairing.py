@@ -14,6 +14,8 @@ Side = Literal["left", "right"]
 
 # More than a few pictures without a partner mean that the other eye is away.
 _WAITING = 8
+# A stamp so far behind is no late picture: the clock was set, or a recording plays again.
+_RESTART_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,10 @@ class Pairer:
         """Add a picture and return the pairs, oldest first, that it completes.
 
         A stamp that does not follow the eye's last one is a repeated or late picture: unpaired.
+        One that lies more than a second before it begins a new sequence of both eyes.
         """
+        if picture.stamp_s < self._last_s[side] - _RESTART_S:
+            self._restart()
         if picture.stamp_s <= self._last_s[side]:
             self.unpaired += 1
             return []
@@ -64,6 +69,12 @@ class Pairer:
     def older_side(self) -> Side:
         """Return the eye whose last picture is the older one: the one to read next."""
         return "left" if self._last_s["left"] <= self._last_s["right"] else "right"
+
+    def _restart(self) -> None:
+        for side, waiting in self._waiting.items():
+            self.unpaired += len(waiting)
+            waiting.clear()
+            self._last_s[side] = float("-inf")
 
     def _matched(self) -> list[tuple[Stamped, Stamped]]:
         pairs = []

@@ -69,3 +69,10 @@ def test_repeated_and_late_stamps_are_not_paired():
 def test_impossible_tolerances_are_refused(tolerance_ms):
     with pytest.raises(InputError, match="tolerance"):
         Pairer(tolerance_ms)
+
+
+def test_a_recording_that_plays_again_pairs_again():
+    pairer = Pairer(tolerance_ms=5)
+    once = [(side, float(k)) for k in range(5) for side in ("left", "right")]
+    assert offered(pairer, once + once) == [(float(k), float(k)) for k in range(5)] * 2
+    assert pairer.unpaired == 0

@@ -1,0 +1,169 @@
+"""The node on a stand-in of ROS: its life, its topics, and what it publishes."""
+
+import subprocess
+import sys
+import time
+from array import array
+
+import numpy as np
+import pytest
+from stand_in import write_stand_in
+from stand_in_ros import FAILURE, SUCCESS, CameraInfo, Image, stand_in_ros
+
+from litestereo.errors import InputError, MissingDependencyError
+from litestereo.ros.node import import_ros, make_node
+from litestereo.ros.parameters import DEFAULTS, NodeParameters
+
+SIZE = (64, 96)
+P = [80.0, 0, 48.0, 0.0, 0, 80.0, 32.0, 0, 0, 0, 1, 0]
+
+
+@pytest.fixture
+def node(tmp_path):
+    model = str(write_stand_in(tmp_path / "stand_in.onnx"))
+    node = make_node(ros=stand_in_ros(model=model, threads=1))
+    yield node
+    node.on_shutdown(None)
+
+
+def info(*, shift=0.0, lens=0.0):
+    message = CameraInfo(height=SIZE[0], width=SIZE[1], distortion_model="plumb_bob")
+    message.k = [80.0, 0.0, 48.0, 0.0, 80.0, 32.0, 0.0, 0.0, 1.0]
+    message.d = [lens, 0.0, 0.0, 0.0, 0.0]
+    message.r = np.eye(3).ravel().tolist()
+    message.p = [*P[:3], shift, *P[4:]]
+    return message
+
+
+def picture(value, *, at_s):
+    message = Image(height=SIZE[0], width=SIZE[1], encoding="mono8", step=SIZE[1])
+    message.data = array("B", bytes([value]) * (SIZE[0] * SIZE[1]))
+    message.header.stamp.sec = int(at_s)
+    message.header.stamp.nanosec = round(1e9 * (at_s - int(at_s)))
+    message.header.frame_id = "left_optical"
+    return message
+
+
+def activated(node):
+    assert node.trigger_configure() == SUCCESS, node.errors
+    assert node.trigger_activate() == SUCCESS, node.errors
+    for side, shift in (("left", 0.0), ("right", -8.0)):
+        node.deliver(f"{side}/camera_info", info(shift=shift))
+    return node
+
+
+def show(node, value, *, at_s, topic="image_rect"):
+    for side in ("left", "right"):
+        node.deliver(f"{side}/{topic}", picture(value, at_s=at_s))
+
+
+def waited_for(publisher, count):
+    until_s = time.monotonic() + 10
+    while len(publisher.sent) < count and time.monotonic() < until_s:
+        time.sleep(0.005)
+    assert len(publisher.sent) == count
+    return publisher.sent
+
+
+def test_a_pair_becomes_disparity_depth_and_points(node):
+    activated(node)
+    show(node, 32, at_s=99.75)  # the stand-in answers half the grey value: 16 px
+    disparity = waited_for(node.publishers["disparity"], 1)[0]
+    depth = waited_for(node.publishers["depth/image"], 1)[0]
+    points = waited_for(node.publishers["points"], 1)[0]
+    for message in (disparity, depth, points):
+        assert message.header.frame_id == "left_optical"
+        assert (message.header.stamp.sec, message.header.stamp.nanosec) == (99, 750_000_000)
+    assert np.frombuffer(disparity.image.data, np.float32).max() == 16
+    np.testing.assert_allclose(np.frombuffer(depth.data, np.float32), 80 * 0.1 / 16, rtol=1e-6)
+    assert [field.name for field in points.fields] == ["x", "y", "z", "rgb"]
+    assert (points.height, points.width) == SIZE
+
+
+def test_what_nobody_listens_to_is_not_published(node):
+    activated(node)
+    node.publishers["points"].subscribers = 0
+    show(node, 32, at_s=99.9)
+    waited_for(node.publishers["depth/image"], 1)
+    assert node.publishers["points"].sent == []
+
+
+def test_raw_pictures_are_rectified_by_the_infos(tmp_path):
+    model = str(write_stand_in(tmp_path / "stand_in.onnx"))
+    node = make_node(ros=stand_in_ros(model=model, threads=1, rectify=True))
+    assert node.trigger_configure() == SUCCESS
+    assert node.trigger_activate() == SUCCESS
+    for side, shift in (("left", 0.0), ("right", -8.0)):
+        node.deliver(f"{side}/camera_info", info(shift=shift, lens=0.3))
+    show(node, 32, at_s=99.9, topic="image")
+    message = waited_for(node.publishers["disparity"], 1)[0]
+    disparity_px = np.frombuffer(message.image.data, np.float32).reshape(SIZE)
+    # A pincushion lens leaves the rectified corners empty: black, where the stand-in answers 0.
+    assert disparity_px[32, 48] == 16
+    assert disparity_px[0, 0] < 16
+    node.on_shutdown(None)
+
+
+def test_pictures_without_infos_are_lost_and_said_so(node, caplog):
+    node.trigger_configure()
+    node.trigger_activate()
+    show(node, 32, at_s=99.9)
+    assert "no camera_info" in caplog.text
+
+
+def test_qos_takes_any_camera_and_serves_any_viewer(node):
+    activated(node)
+    assert {each.qos.reliability for each in node.subscriptions.values()} == {"best effort"}
+    assert {each.qos.reliability for each in node.publishers.values()} == {"reliable"}
+
+
+def test_a_life_twice_over(node):
+    for at_s in (50.0, 60.0):
+        activated(node)
+        show(node, 32, at_s=at_s)
+        waited_for(node.publishers["disparity"], 1)
+        assert node.trigger_deactivate() == SUCCESS
+        assert not node.subscriptions
+        assert node.trigger_cleanup() == SUCCESS
+        assert not node.publishers
+
+
+def test_a_wrong_parameter_keeps_it_unconfigured_and_says_why():
+    node = make_node(ros=stand_in_ros(model="no-such-model"))
+    assert node.trigger_configure() == FAILURE
+    assert node.state == "unconfigured"
+    assert "no-such-model" in node.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [({"depth_encoding": "64FC1"}, "depth_encoding"), ({"qos_depth": 0}, "qos_depth"),
+     ({"tolerance_ms": -1.0}, "tolerance"), ({"shrinks": [1.5], "rate_hz": 10.0}, "shrink"),
+     ({"near_m": 3.0, "far_m": 2.0}, "near < far")],
+)  # fmt: skip
+def test_parameters_are_checked(changes, match):
+    with pytest.raises(InputError, match=match):
+        NodeParameters.from_values({**DEFAULTS, **changes})
+
+
+def test_a_rate_makes_a_deadline_with_its_ladder():
+    parameters = NodeParameters.from_values({**DEFAULTS, "rate_hz": 20.0, "shrinks": [0.5, 0.75]})
+    deadline = parameters.stream.deadline
+    assert deadline.period_ms == 50
+    assert [level.shrink for level in deadline.levels] == [1.0, 0.75, 0.5]
+
+
+def test_without_ros_the_module_loads_and_the_node_says_what_is_missing():
+    try:
+        import rclpy  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        pytest.skip("ROS 2 is installed here")
+    with pytest.raises(MissingDependencyError, match=r"setup\.bash"):
+        import_ros()
+    done = subprocess.run(
+        [sys.executable, "-m", "litestereo.ros"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("litestereo.ros: error: rclpy is not installed")
