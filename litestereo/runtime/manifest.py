@@ -16,7 +16,7 @@ __all__ = ["FORMAT_VERSION", "METADATA_KEY", "InputSpec", "Manifest", "Precision
 
 FORMAT_VERSION = 1
 METADATA_KEY = "litestereo"
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,10 @@ class Manifest:
         tools: name -> version of what made the file.
         parity: report of the parity gate; empty when it did not run.
         graph_sha256: of the graph, None when it was not taken.
-        precision_map: of an FP16 graph: shares of the nodes by type, and the FP32 islands with
-            their nodes and reasons; empty for FP32.
+        precision_map: of an FP16 or INT8 graph: nodes by type, and the FP32 islands with their
+            nodes and reasons; empty for FP32.
+        quantization: of an INT8 graph: the calibration set's hash, how ranges were taken, which
+            blocks are in 8 bits and why others are not; empty for others.
         format_version: of this manifest.
     """
 
@@ -94,6 +96,7 @@ class Manifest:
     parity: Mapping[str, Any] = field(default_factory=dict)
     graph_sha256: str | None = None
     precision_map: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -148,6 +151,7 @@ class Manifest:
             parity=_take(data, "parity", dict, default={}),
             graph_sha256=_take(data, "graph_sha256", str, default=None),
             precision_map=_take(data, "precision_map", dict, default={}),
+            quantization=_take(data, "quantization", dict, default={}),
         )
 
 

@@ -71,7 +71,7 @@ BUILDER: dict[str, frozenset[str]] = {
     ),
     "BuilderFlag": frozenset(
         {
-            *("EXCLUDE_LEAN_RUNTIME", "FP16", "OBEY_PRECISION_CONSTRAINTS"),
+            *("EXCLUDE_LEAN_RUNTIME", "FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"),
             *("PREFER_PRECISION_CONSTRAINTS", "TF32", "VERSION_COMPATIBLE"),
         }
     ),
@@ -106,7 +106,7 @@ BUILDER: dict[str, frozenset[str]] = {
 
 WEAK_TYPING: dict[str, frozenset[str]] = {
     "BuilderFlag": frozenset(
-        {"FP16", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
+        {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
     ),
     "ILayer": frozenset({"precision", "set_output_type"}),
     "NetworkDefinitionCreationFlag": frozenset({"EXPLICIT_BATCH"}),

@@ -3,8 +3,9 @@
 The engine inspector writes JSON whose keys changed between versions. 8.6 gives each tensor a
 "Format/Datatype" such as "Channel major FP16 format where C % 8 == 0", 10 also the short "Half",
 and 11 a "DataType" of its own (NVIDIA's guide "Migrating IEngineInspector Usage from TensorRT 10.x
-to 11.x"). A layer counts by the narrowest floating type that it writes; layers that only convert,
-copy or hold constants, and layers that write no floats, do not count.
+to 11.x"). A layer counts as INT8 if it reads INT8, and else by the narrowest floating type that it
+writes (or, where it writes INT8 only, reads); layers that only convert, quantise, copy or hold
+constants, and layers without floats, do not count.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ _TYPES = {
     "fp32": ("fp32", "float", "float32"),
 }
 # Layers that move or convert and do not compute, by their type in the inspector's words.
-_MOVERS = frozenset({"reformat", "noop", "constant", "cast", "shapecall", "signal", "wait"})
+_MOVERS = frozenset(
+    {
+        *("reformat", "noop", "constant", "cast", "shapecall", "signal", "wait"),
+        *("quantize", "dequantize"),
+    }
+)
+# Ends of the names that stereo-export gives to nodes that only quantise.
+_QUANTIZERS = ("/Quantize", "/Dequantize")
 _WORD = re.compile(r"[a-z0-9]+")
 _POINTWISE = re.compile(r"PWN\(|\)")
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -61,7 +69,9 @@ class Attestation:
 
     @property
     def precision(self) -> Precision:
-        """What the engine is called: "fp16" as soon as one layer is."""
+        """What the engine is called: by the narrowest type that one layer computes in."""
+        if self.layers.get("int8", 0):
+            return "int8"
         return "fp16" if self.layers.get("fp16", 0) else "fp32"
 
     def to_json(self) -> dict[str, Any]:
@@ -92,16 +102,20 @@ class Attestation:
         shares = ", ".join(f"{self.share(kind):.0%} {kind}" for kind in kinds)
         return f"{shares or 'no floats'} of {sum(self.layers.values())} layers"
 
-    def require(self, precision: Precision, *, half_share: float, name: str) -> None:
+    def require(
+        self, precision: Precision, *, half_share: float, name: str, int8_nodes: int = 0
+    ) -> None:
         """Refuse an engine that does not compute in what its graph asks for.
 
         Args:
             precision: of the graph.
             half_share: share of the graph's floating nodes that are half, 0 to 1.
             name: of the engine, for the message.
+            int8_nodes: how many convolutions of the graph are quantised.
 
         Raises:
-            EngineError: too few half layers, any in an FP32 graph, or half in an FP32 island.
+            EngineError: too few layers of what is asked for, any in an FP32 graph, or half in an
+                FP32 island.
         """
         if not sum(self.layers.values()):
             raise EngineError(
@@ -115,6 +129,11 @@ class Attestation:
         elif precision == "fp16" and self.share("fp16") < _LEAST_OF_ASKED * half_share:
             least = _LEAST_OF_ASKED * half_share
             wrong = f"half the graph's share of fp16, {least:.0%}, is the least"
+        elif precision == "int8" and self.layers.get("int8", 0) < _LEAST_OF_ASKED * int8_nodes:
+            found = self.layers.get("int8", 0)
+            wrong = f"{found} layers are INT8 for {int8_nodes} quantised convolutions"
+        elif precision == "int8" and not self.layers.get("int8", 0):
+            wrong = "not one layer is INT8"
         elif self.narrowed:
             wrong = f"FP32 islands were narrowed to half: {', '.join(self.narrowed[:3])}"
         if wrong:
@@ -153,11 +172,11 @@ def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:
         )
     counted, outputs, narrowed = Counter[str](), Counter[str](), []
     for entry in layers:
-        kinds = [] if _moves(entry) else [k for k in map(_kind, _outputs(entry)) if k]
-        if not kinds:
+        kinds = [] if _moves(entry) else [k for k in map(_kind, _tensors(entry, "Outputs")) if k]
+        computes = _computes(kinds, [k for k in map(_kind, _tensors(entry, "Inputs")) if k])
+        if computes is None:
             continue
-        narrowest = min(kinds, key=list(_TYPES).index)
-        counted[narrowest] += 1
+        counted[computes] += 1
         outputs.update(kinds)
         if "fp32" not in kinds and islands and _nodes(entry) and _nodes(entry) <= set(islands):
             narrowed.append(str(entry.get("Name", "?")))
@@ -166,18 +185,30 @@ def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:
 
 
 def _moves(entry: Mapping[str, Any]) -> bool:
-    """Say whether a layer only moves or converts."""
-    return str(entry.get("LayerType", "")).lower() in _MOVERS
+    """Say whether a layer only moves, converts or quantises."""
+    nodes = _nodes(entry)
+    only_quantises = bool(nodes) and all(name.endswith(_QUANTIZERS) for name in nodes)
+    return only_quantises or str(entry.get("LayerType", "")).lower() in _MOVERS
 
 
-def _outputs(entry: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    found = entry.get("Outputs") or []
-    return (output for output in found if isinstance(output, dict))
+def _computes(written: list[str], read: list[str]) -> str | None:
+    """Return what a layer computes in, None if it handles no floats."""
+    if not written:
+        return None
+    if "int8" in read:
+        return "int8"
+    floats = [kind for kind in written if kind != "int8"] or read
+    return min(floats or written, key=list(_TYPES).index)
 
 
-def _kind(output: Mapping[str, Any]) -> str | None:
+def _tensors(entry: Mapping[str, Any], side: str) -> Iterable[Mapping[str, Any]]:
+    found = entry.get(side) or []
+    return (described for described in found if isinstance(described, dict))
+
+
+def _kind(described: Mapping[str, Any]) -> str | None:
     """Return a tensor's type, None if it is no float and no int8."""
-    texts = (str(value) for key, value in output.items() if "datatype" in key.lower())
+    texts = (str(value) for key, value in described.items() if "datatype" in key.lower())
     words = {word for text in texts for word in _WORD.findall(text.lower())}
     return next((kind for kind, names in _TYPES.items() if words.intersection(names)), None)
 

@@ -2,7 +2,8 @@
 
 Everything that a version may lack is looked up by name, never by number: enum values moved between
 versions. Precision comes from the graph. Where TensorRT types strongly (10 and 11) that is all;
-8.6 is told to use half precision and held to FP32 layer by layer where the graph says FP32.
+8.6 is told to use half precision and held to FP32 layer by layer where the graph says FP32. INT8 is
+in the graph's Q/DQ everywhere; 8.6 must be allowed it, too, and takes the rest in half.
 """
 
 from __future__ import annotations
@@ -230,14 +231,19 @@ def _set_precision(
     if request.precision == "fp32":
         return "fp32", 0
     config.set_flag(trt.BuilderFlag.FP16)
+    if request.precision == "int8":
+        config.set_flag(trt.BuilderFlag.INT8)
     constraints = f"{request.options.constraints.upper()}_PRECISION_CONSTRAINTS"
     config.set_flag(getattr(trt.BuilderFlag, constraints))
-    return "emulated", _pin_islands(trt, network, request.islands)
+    # Around Q/DQ all of the graph is FP32, which there says nothing: only islands are pinned.
+    by_type = request.precision == "fp16"
+    return "emulated", _pin_islands(trt, network, request.islands, by_type=by_type)
 
 
-def _pin_islands(trt: Any, network: Any, islands: frozenset[str]) -> int:  # noqa: ANN401
+def _pin_islands(trt: Any, network: Any, islands: frozenset[str], *, by_type: bool) -> int:  # noqa: ANN401
     """Pin to FP32 what the graph computes in FP32; return how many layers that are.
 
+    With `by_type` these are also the layers that the graph types FP32, beside the islands' nodes.
     A layer of the graph's half part is left alone: TensorRT may compute it wider, never narrower.
     """
     unpinned = [getattr(trt.LayerType, name) for name in _UNPINNED]
@@ -246,7 +252,8 @@ def _pin_islands(trt: Any, network: Any, islands: frozenset[str]) -> int:  # noq
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         tensors = [layer.get_output(number) for number in range(layer.num_outputs)]
-        kept = layer.name in islands or all(tensor.dtype == full for tensor in tensors)
+        typed = by_type and all(tensor.dtype == full for tensor in tensors)
+        kept = layer.name in islands or typed
         floating = all(tensor.dtype in (full, trt.DataType.HALF) for tensor in tensors)
         if layer.type in unpinned or not (kept and floating):
             continue

@@ -15,11 +15,13 @@ from litestereo.runtime.tensorrt.artifact import Artifact
 from litestereo.runtime.tensorrt.attestation import attest
 from litestereo.runtime.tensorrt.builder import BuildRequest, build_plan
 from litestereo.runtime.tensorrt.cache import CachedEngine, CacheKey, EngineCache, default_folder
-from litestereo.runtime.tensorrt.library import own_words
+from litestereo.runtime.tensorrt.library import own_words, version_of
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.progress import Heartbeat
 
 __all__ = ["cache_key", "engine_from_artifact", "engine_name", "load_plan"]
+
+_NEWEST_OPSET_OF_8 = 17
 
 
 def engine_from_artifact(
@@ -122,6 +124,25 @@ def half_share(artifact: Artifact) -> float:
     return half / (half + full) if half else 0.0
 
 
+def int8_nodes(artifact: Artifact) -> int:
+    """Return how many convolutions of an artefact's graph are quantised."""
+    return int(artifact.manifest.precision_map.get("nodes", {}).get("int8", 0))
+
+
+def require_readable(trt: Any, artifact: Artifact) -> None:  # noqa: ANN401 - the module
+    """Refuse a graph that is newer than this TensorRT's parser.
+
+    Raises:
+        EngineError: with both versions, and how to export for this one.
+    """
+    opset = artifact.manifest.opset
+    if opset > _NEWEST_OPSET_OF_8 and version_of(trt)[0] < 10:
+        raise EngineError(
+            f"{artifact.path} has opset {opset} and TensorRT {trt.__version__} reads up to "
+            f"{_NEWEST_OPSET_OF_8}; export it with --int8 alone, without --fp16"
+        )
+
+
 def _build(
     trt: Any,  # noqa: ANN401 - the module
     artifact: Artifact,
@@ -132,6 +153,7 @@ def _build(
     timings: Path,
 ) -> tuple[bytes, Mapping[str, Any]]:
     """Build an engine, look what it became, and keep what the build measured."""
+    require_readable(trt, artifact)
     islands = island_nodes(artifact)
     request = BuildRequest(
         name=name,
@@ -153,7 +175,12 @@ def _build(
     options.say(f"{name}: {attested}, {len(built.plan) / 1e6:.1f} MB")
     if options.build.attest:
         precision = artifact.manifest.precision
-        attested.require(precision, half_share=half_share(artifact), name=name)
+        attested.require(
+            precision,
+            half_share=half_share(artifact),
+            name=name,
+            int8_nodes=int8_nodes(artifact),
+        )
     facts = {
         "name": name,
         "attestation": attested.to_json(),

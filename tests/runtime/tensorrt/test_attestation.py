@@ -67,3 +67,32 @@ def test_finds_narrowed_islands():
 def test_an_engine_without_details_is_refused(text):
     with pytest.raises(EngineError, match="inspector"):
         read_inspection(text)
+
+
+def fused(name, inputs, outputs):
+    kinds = {"Inputs": inputs, "Outputs": outputs}
+    tensors = {
+        k: [{"Name": "t", "Format/Datatype": v} for v in found] for k, found in kinds.items()
+    }
+    return {"Name": name, "LayerType": "CaskConvolution", **tensors}
+
+
+def test_a_layer_is_int8_by_what_it_reads():
+    found = attestation(
+        fused("/conv", ["Int8"], ["Half"]),
+        fused("/chained + /next/Quantize", ["Int8"], ["Int8"]),
+        fused("/norm + /conv2/Quantize", ["Half"], ["Int8"]),
+        fused("/a/Quantize", ["Half"], ["Int8"]),
+        fused("/levels", ["UInt8"], ["Float"]),
+    )
+    assert found.layers == {"int8": 2, "fp16": 1, "fp32": 1}
+    assert found.precision == "int8"
+    assert found.uncounted == 1
+    found.require("int8", half_share=0.5, name="las1", int8_nodes=4)
+    with pytest.raises(EngineError, match="2 layers are INT8 for 5 quantised convolutions"):
+        found.require("int8", half_share=0.5, name="las1", int8_nodes=5)
+
+
+def test_an_int8_engine_without_int8_is_refused():
+    with pytest.raises(EngineError, match="not one layer is INT8"):
+        attestation(layer("a", "Half")).require("int8", half_share=1.0, name="las1")

@@ -235,3 +235,12 @@ def test_a_good_tensorrt_is_returned(monkeypatch):
     importing(monkeypatch, trt)
     assert library.import_tensorrt(open_driver=lambda: None) is trt
     assert library.version_of(trt) == (10, 16, 2, 10)
+
+
+def test_8_6_is_allowed_int8_and_held_to_the_islands_alone():
+    trt = fake_tensorrt("8.6.2", network_layers=LAYERS)
+    prepared = prepare(trt, request(precision="int8", islands=frozenset({"/softmax"})))
+    flags = {trt.BuilderFlag.FP16, trt.BuilderFlag.INT8, trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS}
+    assert prepared.config.flags == flags
+    assert {layer.name for layer in prepared.network.layers if layer.precision} == {"/softmax"}
+    assert prepare(fake_tensorrt("10.3.0"), request(precision="int8")).typing == "strong"

@@ -1,0 +1,197 @@
+"""Keep an INT8 engine only where it pays: timed against FP16, side by side, on this GPU.
+
+INT8 is not faster everywhere: small convolutions, reformats between layers and GPUs with fast half
+make it slower as often as not. So nobody's table decides, but a run of both engines in turns.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import EngineError
+from litestereo.runtime.backends import BackendOptions
+from litestereo.runtime.tensorrt.artifact import read_artifact
+from litestereo.runtime.tensorrt.backend import TensorRt, build_ahead, load
+from litestereo.runtime.tensorrt.options import GpuOptions
+
+__all__ = ["LEAST_GAIN", "Choice", "choose_engine", "timed_in_turns"]
+
+LEAST_GAIN = 1.05
+"""INT8 must take FP16's time divided by this at most: less would be the machine's own noise."""
+
+Call = Callable[[], float]
+
+_WARM_UP = 30
+_ROUNDS = 30
+_BLOCK = 10
+_SETTLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was measured, and what is kept.
+
+    Attributes:
+        gpu: what it ran on.
+        size: (height, width) of the pictures.
+        int8_ms: median of the GPU's time for one pair.
+        fp16_ms: likewise.
+        samples: calls of each that were timed.
+        forced: keep INT8 whatever was measured.
+        attestation: what each engine's layers compute in, in words.
+    """
+
+    gpu: str
+    size: tuple[int, int]
+    int8_ms: float
+    fp16_ms: float
+    samples: int
+    forced: bool
+    attestation: Mapping[str, str]
+
+    @property
+    def gain(self) -> float:
+        """FP16's time over INT8's; above 1 is faster."""
+        return self.fp16_ms / self.int8_ms
+
+    @property
+    def pays(self) -> bool:
+        """Whether INT8 is faster by enough."""
+        return self.gain >= LEAST_GAIN
+
+    @property
+    def kept(self) -> str:
+        """Which engine is kept: "int8" or "fp16"."""
+        return "int8" if self.pays or self.forced else "fp16"
+
+    def __str__(self) -> str:
+        """Say what was measured and what follows."""
+        measured = (
+            f"{self.gpu}, {self.size[0]}x{self.size[1]}: INT8 {self.int8_ms:.3f} ms, FP16 "
+            f"{self.fp16_ms:.3f} ms, {self.gain:.2f} times as fast ({self.samples} calls in turns)"
+        )
+        if self.pays:
+            return f"{measured}: INT8 is kept"
+        wanted = f"at least {LEAST_GAIN:.2f} is asked for"
+        if self.forced:
+            return f"{measured}: {wanted}, but INT8 is kept by force"
+        return f"{measured}: {wanted}, so FP16 is kept (--force keeps INT8)"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, for manifests and receipts."""
+        found = {**asdict(self), "attestation": dict(self.attestation)}
+        return {**found, "gain": round(self.gain, 4), "pays": self.pays, "kept": self.kept}
+
+
+def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = False) -> Choice:
+    """Build both artefacts' engines where they are not cached, time them, and keep one.
+
+    Where FP16 is kept, the INT8 engine is removed from the cache.
+
+    Args:
+        int8: fixed-size INT8 artefact.
+        fp16: FP16 artefact of the same model, weights and size.
+        options: how engines are built and run.
+        force: keep INT8 whatever is measured.
+
+    Raises:
+        EngineError: the artefacts do not belong together, or an engine cannot be built or run.
+        MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
+    """
+    size = _common_size(int8, fp16)
+    cached = build_ahead(int8, options=options)
+    backends = {"int8": _load(int8, options), "fp16": _load(fp16, options)}
+    try:
+        times_ms = timed_in_turns({k: _call(b, size) for k, b in backends.items()})
+        choice = Choice(
+            gpu=backends["int8"].device,
+            size=size,
+            int8_ms=median(times_ms["int8"]),
+            fp16_ms=median(times_ms["fp16"]),
+            samples=len(times_ms["int8"]),
+            forced=force,
+            attestation={kind: str(backend.attestation) for kind, backend in backends.items()},
+        )
+    finally:
+        for backend in backends.values():
+            backend.close()
+    if choice.kept == "fp16" and cached.path is not None:
+        for file in (cached.path.with_suffix(".json"), cached.path):
+            file.unlink(missing_ok=True)
+    options.say(str(choice))
+    return choice
+
+
+def timed_in_turns(
+    calls: Mapping[str, Call], *, rounds: int = _ROUNDS, block: int = _BLOCK
+) -> dict[str, list[float]]:
+    """Return milliseconds of each call, taken in blocks whose order is shuffled each round.
+
+    What changes in the machine (clocks, heat, other load) then hits all alike. The first calls of
+    a block bring a call's own data back and are not counted.
+    """
+    for call in calls.values():
+        for _ in range(_WARM_UP):
+            call()
+    times_ms: dict[str, list[float]] = {name: [] for name in calls}
+    shuffler, order = random.Random(0), list(calls)
+    for _ in range(rounds):
+        shuffler.shuffle(order)
+        for name in order:
+            for _ in range(_SETTLE):
+                calls[name]()
+            times_ms[name] += [calls[name]() for _ in range(block)]
+    return times_ms
+
+
+def _common_size(int8: Path, fp16: Path) -> tuple[int, int]:
+    """Return the size of both, which must be of one network."""
+    manifests = read_artifact(int8).manifest, read_artifact(fp16).manifest
+    kinds = tuple(manifest.precision for manifest in manifests)
+    if kinds != ("int8", "fp16"):
+        raise EngineError(f"{int8} is {kinds[0]} and {fp16} is {kinds[1]}; need int8 and fp16")
+    for name in ("model", "weights_sha256"):
+        first, second = (getattr(manifest, name) for manifest in manifests)
+        if first != second:
+            raise EngineError(
+                f"{int8} has {name} {first} and {fp16} {second}; export both from the same weights"
+            )
+    sizes = [manifest.input.fixed_size for manifest in manifests]
+    if sizes[0] is None or sizes[0] != sizes[1]:
+        raise EngineError(
+            f"{int8} has size {sizes[0]} and {fp16} {sizes[1]}; export both with the same --height "
+            "and --width"
+        )
+    return sizes[0]
+
+
+def _load(artifact: Path, options: GpuOptions) -> TensorRt:
+    return load(artifact, BackendOptions(gpu=options))
+
+
+def _call(backend: TensorRt, size: tuple[int, int]) -> Call:
+    """Return a call that matches a pair and gives the GPU's own milliseconds for the network."""
+    noise = np.random.default_rng(0)
+    left, right = (_picture(noise, size) for _ in range(2))
+
+    def call() -> float:
+        backend.infer(left, right)
+        times = backend.device_times()
+        if times is None:
+            raise EngineError("the GPU gives no times for a call, so nothing can be compared")
+        return times.compute_ms
+
+    return call
+
+
+def _picture(noise: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return any picture: how long a network takes does not depend on what it sees."""
+    return noise.integers(0, 256, (*size, 3), np.uint8)

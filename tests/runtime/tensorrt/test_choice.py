@@ -1,0 +1,129 @@
+"""The rule for INT8 engines: measured in turns, kept if it pays, forced if asked."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import onnx
+import pytest
+from stand_in import stand_in_manifest, stand_in_model
+
+from litestereo.errors import EngineError
+from litestereo.runtime.manifest import InputSpec
+from litestereo.runtime.tensorrt import choice as choice_module
+from litestereo.runtime.tensorrt.choice import Choice, choose_engine, timed_in_turns
+from litestereo.runtime.tensorrt.engines import require_readable
+from litestereo.runtime.tensorrt.options import GpuOptions
+
+CHOICE = Choice("a GPU", (384, 1248), 1.0, 1.3, 300, forced=False, attestation={})
+
+
+def artefact(path, precision, *, size=(64, 96), **changes):
+    manifest = stand_in_manifest(precision=precision, input=InputSpec(*size), **changes)
+    onnx.save(stand_in_model(size=size, manifest=manifest.to_json()), path)
+    return path
+
+
+class Backend:
+    """Answers with a time of its own, and notes that it was closed."""
+
+    device = "a GPU"
+    attestation = "all of it"
+
+    def __init__(self, compute_ms):
+        self.compute_ms, self.closed = compute_ms, False
+
+    def infer(self, left, right):
+        assert left.shape == (64, 96, 3)
+
+    def device_times(self):
+        return self.compute_ms and SimpleNamespace(compute_ms=self.compute_ms)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """Return a function that chooses between two artefacts on a GPU with these times."""
+
+    def choose(int8_ms, fp16_ms, **options):
+        plan = tmp_path / "int8.plan"
+        plan.write_bytes(b"plan")
+        plan.with_suffix(".json").write_text("{}")
+        backends = {"int8": Backend(int8_ms), "fp16": Backend(fp16_ms)}
+        cached = SimpleNamespace(path=plan)
+        monkeypatch.setattr(choice_module, "build_ahead", lambda path, options: cached)
+        monkeypatch.setattr(choice_module, "load", lambda path, options: backends[path.stem])
+        said = []
+        paths = [artefact(tmp_path / f"{kind}.onnx", kind) for kind in ("int8", "fp16")]
+        found = choose_engine(*paths, options=GpuOptions(progress=said.append), **options)
+        assert all(backend.closed for backend in backends.values())
+        return found, said, plan
+
+    return choose
+
+
+def test_an_engine_that_pays_is_kept(gpu):
+    found, said, plan = gpu(1.0, 1.3)
+    assert found.kept == "int8"
+    assert found.gain == pytest.approx(1.3)
+    assert plan.exists()
+    assert "INT8 1.000 ms, FP16 1.300 ms, 1.30 times as fast (300 calls in turns)" in said[0]
+
+
+@pytest.mark.parametrize("fp16_ms", [0.7, 1.0, 1.04])
+def test_an_engine_that_does_not_pay_is_removed_and_it_is_said(gpu, fp16_ms):
+    found, said, plan = gpu(1.0, fp16_ms)
+    assert found.kept == "fp16"
+    assert not plan.exists()
+    assert not plan.with_suffix(".json").exists()
+    assert "FP16 is kept (--force keeps INT8)" in said[0]
+
+
+def test_force_keeps_it_and_says_so(gpu):
+    found, said, plan = gpu(1.0, 0.9, force=True)
+    assert (found.kept, found.pays, found.forced) == ("int8", False, True)
+    assert plan.exists()
+    assert "kept by force" in said[0]
+    assert found.to_json()["gain"] == 0.9
+
+
+def test_a_gpu_without_a_clock_cannot_choose(gpu):
+    with pytest.raises(EngineError, match="no times"):
+        gpu(None, 1.0)
+
+
+def test_the_bound_is_five_percent():
+    assert dataclasses.replace(CHOICE, fp16_ms=1.05).pays
+    assert not dataclasses.replace(CHOICE, fp16_ms=1.049).pays
+
+
+def test_turns_hit_both_alike():
+    order = []
+    calls = {name: lambda name=name: float(order.append(name) or len(order)) for name in "ab"}
+    times = timed_in_turns(calls, rounds=6, block=3)
+    assert {name: len(found) for name, found in times.items()} == {"a": 18, "b": 18}
+    blocks = "".join(order[60:][::5])
+    assert {blocks[i : i + 2] for i in range(0, 12, 2)} == {"ab", "ba"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"precision": "fp32"}, "need int8 and fp16"),
+        ({"precision": "fp16", "weights_sha256": "1" * 64}, "same weights"),
+        ({"precision": "fp16", "size": (64, 128)}, "same --height"),
+    ],
+)
+def test_strangers_are_not_compared(changes, words, tmp_path):
+    int8 = artefact(tmp_path / "int8.onnx", "int8")
+    other = artefact(tmp_path / "other.onnx", **changes)
+    with pytest.raises(EngineError, match=words):
+        choose_engine(int8, other, options=GpuOptions())
+
+
+def test_8_6_refuses_the_newer_opset_before_it_parses():
+    artifact = SimpleNamespace(path="a.onnx", manifest=SimpleNamespace(opset=19))
+    with pytest.raises(EngineError, match="without --fp16"):
+        require_readable(SimpleNamespace(__version__="8.6.2"), artifact)
+    require_readable(SimpleNamespace(__version__="10.3.0"), artifact)
