@@ -116,12 +116,20 @@ def run(
     png16: Annotated[bool, typer.Option("--png16", help="Also KITTI's 16-bit PNG.")] = False,
     pfm: Annotated[bool, typer.Option("--pfm", help="Also PFM.")] = False,
     npy: Annotated[bool, typer.Option("--npy", help="Also NPY, with the confidence.")] = False,
+    view: Annotated[
+        bool,
+        typer.Option(
+            "--view",
+            help="Also an HTML page with the pictures and a cloud to turn; of a stream "
+            "view.html, always of the latest.",
+        ),
+    ] = False,
     max_color: Annotated[
         float | None,
         typer.Option(
             min=0.1,
-            show_default="from each pair",
-            help="Disparity of the last colour; set it for videos.",
+            show_default="from each pair; of a stream, from its first",
+            help="Disparity of the last colour.",
         ),
     ] = None,
     allow_swapped: Annotated[
@@ -249,7 +257,7 @@ def run(
             speckle_pixels=speckle,
             limits=DepthOptions(near, far, min_confidence),
         )
-    options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric)
+    options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric, view)
     if streams:
         from litestereo.runtime.stream.command import StreamRequest, run_stream
 

@@ -133,10 +133,9 @@ def image_from_fields(fields: Mapping[str, Any]) -> NDArray[np.uint8]:
             f"bytes; need a step of at least {width * channels} and {height * step} bytes"
         )
     rows: NDArray[np.uint8] = data[: height * step].reshape(height, step)[:, : width * channels]
-    if order is None:
-        return rows.copy()
-    pixels: NDArray[np.uint8] = rows.reshape(height, width, channels)[:, :, order]
-    return np.ascontiguousarray(pixels)
+    pixels = rows if order is None else rows.reshape(height, width, channels)[:, :, order]
+    taken: NDArray[np.uint8] = pixels.copy()
+    return taken
 
 
 def disparity_fields(

@@ -16,6 +16,7 @@ from litestereo.runtime.geometry.metric import MetricOptions, MetricRun
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.pair_order import pair_order
 from litestereo.runtime.pairs import PairSource
+from litestereo.runtime.viewer.page import write_view
 from litestereo.runtime.visualize import color_disparity, panel
 
 __all__ = [
@@ -45,6 +46,7 @@ class OutputOptions:
         max_color_px: end of the colour scale; None chooses it for each pair.
         allow_swapped: run pairs whose eyes look swapped.
         metric: what is computed with a calibration; None: nothing.
+        view: also a page to look at.
     """
 
     output: Path
@@ -54,6 +56,7 @@ class OutputOptions:
     max_color_px: float | None = None
     allow_swapped: bool = False
     metric: MetricOptions | None = None
+    view: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an output that can be neither a folder nor a PNG."""
@@ -161,6 +164,8 @@ def output_targets(name: str, options: OutputOptions) -> dict[str, Path]:
     if options.npy:
         names["npy"] = f"{stem}_disparity.npy"
         names["confidence_npy"] = f"{stem}_confidence.npy"
+    if options.view:
+        names["view"] = f"{stem}_view.html"
     if options.metric:
         names.update(options.metric.targets(stem))
     return {kind: folder / name for kind, name in names.items()}
@@ -169,7 +174,10 @@ def output_targets(name: str, options: OutputOptions) -> dict[str, Path]:
 def write_outputs(
     pair: StereoPair, result: StereoResult, *, targets: dict[str, Path], options: OutputOptions
 ) -> None:
-    """Write what the options ask for, except what is metric, to `output_targets`."""
+    """Write what the options ask for, except what is metric, to `output_targets`.
+
+    With a calibration the page is metric, too.
+    """
     disparity_px, max_px = result.disparity_px, options.max_color_px
     write_picture(targets["disparity"], color_disparity(disparity_px, max_px=max_px))
     write_picture(
@@ -182,6 +190,8 @@ def write_outputs(
     if options.npy:
         write_npy(targets["npy"], disparity_px)
         write_npy(targets["confidence_npy"], result.confidence)
+    if options.view and options.metric is None:
+        write_view(targets["view"], pair.left, result, max_color_px=max_px)
 
 
 def check_order(pair: StereoPair) -> None:
@@ -217,7 +227,9 @@ def _run_pair(
     left, right = _texts(source)
     facts = _facts(result)
     if metric is not None:
-        facts["metric"] = metric.write(engine, pair, result, targets=targets)
+        facts["metric"] = metric.write(
+            engine, pair, result, targets=targets, max_color_px=options.max_color_px
+        )
     facts["files"] = {kind: str(path) for kind, path in targets.items()}
     return PairReport(left, right, facts=facts, notes=(*pair.notes, *_notes(engine, result)))
 

@@ -29,6 +29,7 @@ from litestereo.runtime.geometry.depth_io import (
 from litestereo.runtime.geometry.read import read_calibration
 from litestereo.runtime.geometry.rectify import Rectifier, rectified_calibration
 from litestereo.runtime.images import StereoPair
+from litestereo.runtime.viewer.page import write_view
 
 __all__ = ["MetricOptions", "MetricRun"]
 
@@ -102,8 +103,17 @@ class MetricRun:
         result: StereoResult,
         *,
         targets: dict[str, Path],
+        max_color_px: float | None = None,
     ) -> dict[str, Any]:
-        """Write what the options ask for, of a prepared pair, and return facts for JSON."""
+        """Write what the options ask for, of a prepared pair, and return facts for JSON.
+
+        Args:
+            engine: for the second pass.
+            pair: as `prepared` gave it.
+            result: of the pair.
+            targets: kind -> file, as `batch.output_targets` gives them.
+            max_color_px: end of the colour scale, for the page.
+        """
         depth = self._depth(engine, pair, result)
         facts = self._facts(depth)
         if self._options.depth:
@@ -119,6 +129,15 @@ class MetricRun:
             cloud = CloudMapper(self._calibration, size=depth.depth_m.shape)(depth, pair.left)
             write_ply(targets["cloud"], cloud)
             facts["points"] = len(cloud.points_m)
+        if "view" in targets:
+            write_view(
+                targets["view"],
+                pair.left,
+                result,
+                calibration=self._calibration,
+                valid=depth.validity == 0,
+                max_color_px=max_color_px,
+            )
         return facts
 
     def _open(self, size: tuple[int, int]) -> None:

@@ -181,9 +181,18 @@ class _Writer:
             self._options = dataclasses.replace(self._options, max_color_px=end_px)
         name = result.frame.name or f"frame_{result.sequence:06d}"
         targets = output_targets(name, self._options)
+        if "view" in targets:
+            # One page for the whole stream, always of the latest result: it is large.
+            targets["view"] = self._options.output / "view.html"
         write_outputs(pair, result.stereo, targets=targets, options=self._options)
         if self._metric is not None:
-            self._metric.write(self._engine, pair, result.stereo, targets=targets)
+            self._metric.write(
+                self._engine,
+                pair,
+                result.stereo,
+                targets=targets,
+                max_color_px=self._options.max_color_px,
+            )
         self.saved += 1
 
 

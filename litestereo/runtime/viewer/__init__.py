@@ -1,0 +1,1 @@
+"""Looking at results: `write_view` makes a page of one file, `RerunLog` logs for Rerun."""
