@@ -221,6 +221,10 @@ def run(
     reconnects: Annotated[
         int, typer.Option(min=0, help="Of a stream: open a lost source so often again.")
     ] = 0,
+    jitter: Annotated[
+        bool,
+        typer.Option("--jitter", help="Of a stream of a still scene: how much answers move."),
+    ] = False,
     debug: Debug = False,
     version: Version = False,
 ) -> None:
@@ -274,6 +278,7 @@ def run(
             save_every=save_every,
             metrics=metrics,
             reconnects=reconnects,
+            jitter=jitter,
         )
     elif side_by_side:
         sources = find_side_by_side(texts)

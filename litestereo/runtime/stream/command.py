@@ -21,6 +21,7 @@ from litestereo.runtime.images import StereoPair
 from litestereo.runtime.preprocess import rgb_pair
 from litestereo.runtime.stream.deadline import DeadlineOptions, Level
 from litestereo.runtime.stream.frames import StreamResult
+from litestereo.runtime.stream.jitter import JitterMeter
 from litestereo.runtime.stream.opencv_sources import cameras, folders, videos
 from litestereo.runtime.stream.sources import FrameSource
 from litestereo.runtime.stream.stream import StereoStream, StreamOptions
@@ -48,6 +49,7 @@ class StreamRequest:
         save_every: write each so many results; 0 writes none.
         metrics: file that is kept up to date with the health in Prometheus' text format.
         reconnects: how often a lost source is opened again.
+        jitter: measure how much the answers move; the scene must stand still.
         report_every_s: time between lines of health.
     """
 
@@ -63,6 +65,7 @@ class StreamRequest:
     save_every: int = 1
     metrics: Path | None = None
     reconnects: int = 0
+    jitter: bool = False
     report_every_s: float = 1.0
 
     def __post_init__(self) -> None:
@@ -111,10 +114,13 @@ def run_stream(
     stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
     writer = _Writer(engine, request, metric)
     reporter = _Reporter(stream, request, progress)
+    jitter = JitterMeter() if request.jitter else None
     ended = "source"
     try:
         for count, result in enumerate(stream, start=1):
             writer.take(result)
+            if jitter is not None:
+                jitter.add(result.stereo.disparity_px)
             reporter.tell()
             if count == request.frames:
                 ended = "frames"
@@ -124,7 +130,7 @@ def run_stream(
     finally:
         stream.close()
         reporter.tell(last=True)
-    return {
+    summary = {
         "model": engine.manifest.model,
         "weights_sha256": engine.manifest.weights_sha256,
         "exported_by": engine.manifest.litestereo_version,
@@ -133,6 +139,7 @@ def run_stream(
         "health": stream.health,
         "steps": [dataclasses.asdict(step) for step in stream.steps],
     }
+    return summary if jitter is None else {**summary, "jitter": jitter.report()}
 
 
 def _preparing(

@@ -55,6 +55,14 @@ def test_a_folder_is_computed_whole_and_written(capsys, tmp_path, artifact, rig)
     assert "out 6" in words
 
 
+def test_the_jitter_of_a_stream(capsys, tmp_path, artifact, rig):
+    arguments = ("--folder", rig, "--model", artifact, "-o", tmp_path / "out", "--allow-swapped")
+    summary, _ = run(capsys, *arguments, "--jitter", "--save-every", "0")
+    # The six pictures grow brighter by 20 each, and the stand-in answers half of that.
+    assert summary["jitter"]["median_px"] == pytest.approx(np.std(10 * np.arange(6), ddof=1), 1e-4)
+    assert summary["jitter"]["jumps"] == 1
+
+
 def test_some_frames_of_a_stream_with_depth(capsys, tmp_path, artifact, rig):
     (tmp_path / "K.txt").write_text(K_TXT)
     out = tmp_path / "out"
