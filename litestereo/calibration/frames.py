@@ -51,31 +51,42 @@ class NetworkPair:
         return padded[top : top + height, left : left + width]
 
 
-def network_pair(pair: StereoPair, *, name: str, size: tuple[int, int] | None) -> NetworkPair:
+def network_pair(
+    pair: StereoPair,
+    *,
+    name: str,
+    size: tuple[int, int] | None = None,
+    limit: tuple[int, int] = LARGEST_SIZE,
+) -> NetworkPair:
     """Return a pair scaled down, never up, and padded as `StereoEngine` would.
 
     Args:
         pair: the pictures.
         name: where they came from.
         size: fixed (height, width) of the artefact; None: dynamic.
+        limit: of a dynamic one: (height, width) that pairs are scaled down to.
     """
     height, width = pair.left.shape[:2]
-    limit = size or LARGEST_SIZE
+    limit = size or limit
     scale = min(1.0, limit[0] / height, limit[1] / width)
     left, right, frame = padded_pair(pair.left, pair.right, scale=scale, fixed_size=size)
     return NetworkPair(name, left, right, frame)
 
 
 def network_pairs(
-    calibration: CalibrationSet, stored: Iterable[StoredPair], *, size: tuple[int, int] | None
+    calibration: CalibrationSet,
+    stored: Iterable[StoredPair],
+    *,
+    size: tuple[int, int] | None = None,
+    limit: tuple[int, int] = LARGEST_SIZE,
 ) -> Iterator[NetworkPair]:
-    """Yield pairs of a set as the network sees them, one in memory at a time.
+    """Yield pairs of a set as the network sees them, one in memory at a time; see `network_pair`.
 
     Raises:
         CalibrationError: a picture is damaged.
     """
     for pair in stored:
-        yield network_pair(calibration.read(pair), name=pair.name, size=size)
+        yield network_pair(calibration.read(pair), name=pair.name, size=size, limit=limit)
 
 
 def require_fitting(pairs: Sequence[StoredPair], *, size: tuple[int, int] | None) -> None:

@@ -120,9 +120,11 @@ def _entropy(counts: NDArray[np.float64], width: float) -> float:
     """Return the end of the range that loses the least information (Kullback-Leibler).
 
     The rule of NVIDIA's calibrator (S. Migacz, "8-bit inference with TensorRT", GTC 2017): what is
-    clipped is counted into the last bin, and 128 levels stand for the rest.
+    clipped is counted into the last bin, and 128 levels stand for the rest. The first bin counts as
+    much as the second: zeros, half of all values behind a ReLU, lose nothing and would hide it all.
     """
-    last = int(np.flatnonzero(counts).max()) + 1
+    counts = np.append(counts[1:2], counts[1:])
+    last = int(np.flatnonzero(counts).max(initial=0)) + 1
     best, best_divergence = last, np.inf
     for end in range(LEVELS + 1, last + 1, _ENTROPY_STEP):
         reference = counts[:end].copy()

@@ -39,6 +39,7 @@ def export_artifact(
         MissingDependencyError: torch, onnx, onnxslim or onnxruntime is not installed.
         CheckpointError: the weights do not fit the model.
         ExportError: no weights, a failed step, or a failed gate; nothing is written then.
+        CalibrationError: the INT8 calibration set is missing, damaged, or of another size.
         InputError: the gate's pictures cannot be read, or `output` cannot be written.
 
     Example:

@@ -12,8 +12,9 @@ from onnx import ModelProto
 
 from litestereo._version import __version__
 from litestereo.errors import ExportError
+from litestereo.export.graph import opset_of
 from litestereo.export.onnx_from_torch import OUTPUT_NAMES
-from litestereo.export.options import OPSET, ExportOptions
+from litestereo.export.options import ExportOptions
 from litestereo.models.registry import MAX_DISPARITY_PX, SIZE_MULTIPLE
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.manifest import METADATA_KEY, InputSpec, Manifest
@@ -30,6 +31,7 @@ def make_manifest(
     graph: ModelProto,
     parity: Mapping[str, object],
     precision_map: Mapping[str, object],
+    quantization: Mapping[str, object] | None = None,
 ) -> Manifest:
     """Return the manifest of `graph`, made as `options` say from the file `weights`."""
     tools = {name: version(name) for name in _TOOLS}
@@ -39,7 +41,7 @@ def make_manifest(
         weights_sha256=sha256_of(weights.read_bytes()),
         weights_source=options.weights_source or weights.name,
         precision=options.precision,
-        opset=OPSET,
+        opset=opset_of(graph),
         input=InputSpec(height=options.height, width=options.width, multiple_of=SIZE_MULTIPLE),
         disparity_range_px=(0.0, float(MAX_DISPARITY_PX)),
         outputs=OUTPUT_NAMES,
@@ -47,6 +49,7 @@ def make_manifest(
         parity=parity,
         graph_sha256=sha256_of(graph.SerializeToString(deterministic=True)),
         precision_map=precision_map,
+        quantization=quantization or {},
     )
 
 

@@ -15,7 +15,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from litestereo.errors import ExportError
-from litestereo.export.graph import check_model, constants_to_initializers, tensor_types
+from litestereo.export.graph import check_model, constants_to_initializers, opset_of, tensor_types
 from litestereo.export.options import OPSET
 
 __all__ = ["KEEP_LIST", "HalfGraph", "half_from_master"]
@@ -32,6 +32,7 @@ KEEP_LIST = {
 are FP32 by its own definition (stash_type 1) while its tensors are half."""
 
 _CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
+_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _MOVES = frozenset(
     {
         *("Concat", "Expand", "Gather", "Identity", "Pad", "Reshape"),
@@ -68,12 +69,15 @@ class HalfGraph:
         }
 
 
-def half_from_master(master: ModelProto, *, widened: Collection[str] = ()) -> HalfGraph:
+def half_from_master(
+    master: ModelProto, *, widened: Collection[str] = (), opset: int = OPSET
+) -> HalfGraph:
     """Return the typed half-precision form of an FP32 graph.
 
     Args:
-        master: simplified FP32 graph of opset 17 with its weights as initializers.
+        master: simplified FP32 graph with its weights as initializers.
         widened: tensors that must not be stored in half; what makes or reads them stays FP32.
+        opset: of the graph; one with Q/DQ must have 19, where their steps may be half.
 
     Raises:
         ExportError: if the result is not valid ONNX.
@@ -82,7 +86,7 @@ def half_from_master(master: ModelProto, *, widened: Collection[str] = ()) -> Ha
     islands = _islands(graph, widened)
     writer = _Writer(graph, frozenset(islands))
     model = writer.write()
-    check_model(model, opset=OPSET)
+    check_model(model, opset=opset)
     tensor_types(model)
     names: dict[str, list[str]] = defaultdict(list)
     for index, island in sorted(islands.items()):
@@ -101,6 +105,7 @@ class _Graph:
         constants_to_initializers(self.model)
         self.nodes: list[NodeProto] = list(self.model.graph.node)
         self.types = tensor_types(self.model)
+        self.opset = opset_of(self.model)
         self.outputs = {value.name for value in self.model.graph.output}
         self.producer = {out: i for i, n in enumerate(self.nodes) for out in n.output if out}
         self.consumers: dict[str, list[int]] = defaultdict(list)
@@ -113,8 +118,9 @@ class _Graph:
         return self.types.get(name) == TensorProto.FLOAT
 
     def computes(self, index: int) -> bool:
-        """Say whether a node makes float32 tensors."""
-        return any(self.is_float(name) for name in self.nodes[index].output)
+        """Say whether a node makes float32 tensors, or reads one to quantise it."""
+        node = self.nodes[index]
+        return node.op_type == "QuantizeLinear" or any(map(self.is_float, node.output))
 
     def readers(self, index: int) -> Iterable[int]:
         """Return the nodes that read a node's outputs."""
@@ -155,7 +161,8 @@ def _add_cone(
     pending = [index for index, node in enumerate(graph.nodes) if starts(graph, node)]
     while pending:
         index = pending.pop()
-        blocked = graph.nodes[index].op_type in _CONTRACTIONS or not graph.computes(index)
+        ends = graph.nodes[index].op_type in _CONTRACTIONS | _QUANTIZERS
+        blocked = ends or not graph.computes(index)
         if index in islands or blocked:
             continue
         islands[index] = island
@@ -174,17 +181,17 @@ def _release_moves(graph: _Graph, islands: dict[int, str]) -> None:
 def _allows_half(graph: _Graph, node: NodeProto) -> bool:
     """Say whether every float32 output of a node may be float16 instead."""
     return all(
-        "tensor(float16)" in _parameter(node, index, outputs=True).types
+        "tensor(float16)" in _parameter(node, index, opset=graph.opset, outputs=True).types
         for index, name in enumerate(node.output)
         if graph.is_float(name)
     )
 
 
 def _parameter(
-    node: NodeProto, index: int, *, outputs: bool = False
+    node: NodeProto, index: int, *, opset: int, outputs: bool = False
 ) -> onnx.defs.OpSchema.FormalParameter:
     """Return the schema's description of one input or output; the last may repeat."""
-    schema = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
+    schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     parameters = schema.outputs if outputs else schema.inputs
     return parameters[min(index, len(parameters) - 1)]
 
@@ -217,7 +224,9 @@ class _Writer:
         kinds = Counter(cast=len(self.casts))
         for index in range(len(self.graph.nodes)):
             is_full = index in self.full
-            kinds["other" if not self.graph.computes(index) else "fp32" if is_full else "fp16"] += 1
+            counts = self.graph.computes(index)
+            counts = counts and self.graph.nodes[index].op_type not in _QUANTIZERS
+            kinds["other" if not counts else "fp32" if is_full else "fp16"] += 1
         return {name: kinds[name] for name in ("fp16", "fp32", "cast", "other")}
 
     def _write_node(self, index: int, node: NodeProto, source: dict[str, TensorProto]) -> None:
@@ -240,10 +249,9 @@ class _Writer:
             _retype_attributes(node)
         self.nodes.append(node)
 
-    @staticmethod
-    def _takes_half(node: NodeProto, position: int) -> bool:
+    def _takes_half(self, node: NodeProto, position: int) -> bool:
         """Say whether an input may be float16 (Resize's scales may not)."""
-        return "tensor(float16)" in _parameter(node, position).types
+        return "tensor(float16)" in _parameter(node, position, opset=self.graph.opset).types
 
     def _keep_constant(self, name: str, source: dict[str, TensorProto]) -> None:
         """Carry a constant that is not float32 over as it is."""

@@ -6,18 +6,55 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from litestereo.calibration.ranges import RANGE_METHODS, RangeMethod
 from litestereo.errors import ExportError
 from litestereo.models.registry import MODEL_NAMES, SIZE_MULTIPLE
 
-__all__ = ["OPSET", "ExportOptions", "Exporter", "Precision"]
+__all__ = ["OPSET", "TYPED_INT8_OPSET", "ExportOptions", "Exporter", "Int8Options", "Precision"]
 
 Exporter = Literal["torchscript", "dynamo"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 OPSET = 17
 """The opset of every artefact: the newest that TensorRT 8.6's parser reads."""
 
+TYPED_INT8_OPSET = 19
+"""The opset of a half graph with Q/DQ: the first in which their steps may be half."""
+
 _SMALLEST_PX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Options:
+    """Say how a network is quantised, and how much of its answer may be lost.
+
+    Attributes:
+        calibration: folder of the set, as `stereo-calibrate` made it.
+        held_out: folders of scenes that judge the result, with ground truth where there is some;
+            none: the pairs that the set holds out.
+        ranges: how an activation's range follows from what the calibration pairs showed.
+        correct_bias: take the mean error of rounded weights out of the biases.
+        budget: part, above 0 to 1, of the gate's limits that the search may use.
+        search_pairs: how many calibration pairs score each set of blocks.
+        half: type what is not quantised as half, for TensorRT 10 and later; else it is FP32, which
+            TensorRT 8.6 lowers to half by itself.
+    """
+
+    calibration: Path
+    held_out: tuple[Path, ...] = ()
+    ranges: RangeMethod = "mse"
+    correct_bias: bool = True
+    budget: float = 0.7
+    search_pairs: int = 4
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        _require_choice("ranges", self.ranges, RANGE_METHODS)
+        if not 0 < self.budget <= 1:
+            raise ExportError(f"budget is {self.budget}; it must be above 0 and at most 1")
+        if self.search_pairs < 1:
+            raise ExportError(f"search_pairs is {self.search_pairs}; it must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +68,9 @@ class ExportOptions:
         weights_source: where the weights came from, for the manifest; None says the file's name.
         height: fixed height in pixels; None, together with `width`, keeps both dynamic.
         width: fixed width in pixels.
-        precision: "fp32", or "fp16" for a typed half-precision graph with FP32 islands.
+        precision: "fp32", "fp16" for a typed half-precision graph with FP32 islands, or "int8" for
+            explicit Q/DQ on the convolutions that can bear it.
+        int8: of precision "int8": calibration, ranges, budget.
         half_weights: store the tensors of two and more dimensions as float16 (FP32 graph).
         exporter: which of torch's exporters traces the network.
         pair: left and right picture for the gate; None takes the bundled pair.
@@ -51,6 +90,7 @@ class ExportOptions:
     exporter: Exporter = "torchscript"
     pair: tuple[Path, Path] | None = None
     gate: bool = True
+    int8: Int8Options | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be exported before anything heavy is imported."""
@@ -64,10 +104,15 @@ class ExportOptions:
             )
         for name, value in (("height", self.height), ("width", self.width)):
             _require_size(name, value)
-        if self.half_weights and self.precision == "fp16":
+        if self.half_weights and self.precision != "fp32":
             raise ExportError(
-                "half_weights stores an FP32 graph's weights in half, and an FP16 graph stores "
-                "them so anyway; choose one of the two"
+                f"half_weights stores an FP32 graph's weights in half, and an {self.precision} "
+                "graph stores its own way; choose one of the two"
+            )
+        if (self.int8 is None) == (self.precision == "int8"):
+            raise ExportError(
+                "INT8 is calibrated with real pairs, never with made-up ones: precision int8 needs "
+                "--calibration SET (make one with stereo-calibrate), and --calibration --int8"
             )
 
     @property
@@ -79,7 +124,8 @@ class ExportOptions:
     def file_name(self) -> str:
         """The artefact's usual name, such as `las1_fp32.onnx` or `las1_384x1248_fp16.onnx`."""
         size = "" if self.size is None else f"_{self.height}x{self.width}"
-        return f"{self.model}{size}_{self.precision}.onnx"
+        rest = "_fp16" if self.int8 is not None and self.int8.half else ""
+        return f"{self.model}{size}_{self.precision}{rest}.onnx"
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ import torch
 from onnx import ModelProto
 from torch import nn
 
+from litestereo.calibration.frames import require_fitting
+from litestereo.calibration.store import load_set
 from litestereo.errors import ExportError
 from litestereo.export.artifact import (
     make_manifest,
@@ -27,6 +29,8 @@ from litestereo.export.graph import (
 )
 from litestereo.export.half import HalfGraph, half_from_master
 from litestereo.export.half_run import half_outputs
+from litestereo.export.int8 import Int8Graph, int8_from_masters
+from litestereo.export.int8_gate import GateReport, judge_int8
 from litestereo.export.onnx_from_torch import onnx_from_torch
 from litestereo.export.options import OPSET, ExportOptions
 from litestereo.export.pairs import Pair, gate_pairs
@@ -38,6 +42,7 @@ from litestereo.export.parity import (
     onnxruntime_outputs,
 )
 from litestereo.export.ranges import out_of_half_range
+from litestereo.export.sensitivity_curve import write_curve
 from litestereo.export.simplify import simplify
 
 __all__ = ["ExportReport", "export", "fp16_graph", "fp32_graph"]
@@ -53,13 +58,13 @@ class ExportReport:
         path: the artefact.
         size_bytes: its size.
         histogram: how often each operator occurs in it.
-        parity: the gate's report; None if the gate was skipped.
+        parity: the gate's report, of INT8 that on held-out pairs; None if it was skipped.
     """
 
     path: Path
     size_bytes: int
     histogram: dict[str, int]
-    parity: ParityReport | None
+    parity: ParityReport | GateReport | None
 
 
 def export(
@@ -67,28 +72,37 @@ def export(
 ) -> ExportReport:
     """Do what `litestereo.export.export_artifact` says."""
     require_onnx_suffix(output)
+    if options.int8 is not None:
+        # Before the minutes that tracing takes.
+        require_fitting(load_set(options.int8.calibration).pairs, size=options.size)
     weights = _weights_file(options)
     progress(f"loading {options.model} from {weights}")
     model = _load(options, weights)
     pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
     progress(f"tracing with torch's {options.exporter} exporter")
     graph, precision_map = fp32_graph(model, options=options), {}
+    quantization: Mapping[str, object] = {}
     if options.precision == "fp16":
         progress("looking for values that half precision cannot hold")
         half = fp16_graph(graph, pairs=pairs)
         graph, precision_map = half.model, half.precision_map()
-    parity = None
+    parity: ParityReport | GateReport | None = None
     if options.gate:
         progress("comparing with torch")
         parity = _judge(graph, model=model, pairs=pairs, options=options)
         parity.require()
         progress(str(parity))
+    if options.int8 is not None:
+        quantised, parity = _int8(graph, model=model, options=options, output=output, say=progress)
+        graph, precision_map = quantised.model, quantised.precision_map
+        quantization = quantised.quantization
     manifest = make_manifest(
         options,
         weights=weights,
         graph=graph,
         parity={} if parity is None else parity.as_json(),
         precision_map=precision_map,
+        quantization=quantization,
     )
     path = write_artifact(with_manifest(graph, manifest), output)
     return ExportReport(path, path.stat().st_size, op_histogram(graph), parity)
@@ -122,6 +136,40 @@ def fp16_graph(master: ModelProto, *, pairs: Collection[Pair]) -> HalfGraph:
     folded = simplify(master)
     outside = out_of_half_range(folded, pairs=tuple(pairs))
     return half_from_master(folded, widened=tuple(outside))
+
+
+def _int8(
+    graph: ModelProto, *, model: nn.Module, options: ExportOptions, output: Path, say: Progress
+) -> tuple[Int8Graph, GateReport | None]:
+    """Return the INT8 form of an FP32 graph, and what the held-out pairs say of it."""
+    wanted = options.int8
+    assert wanted is not None
+    calibration = load_set(wanted.calibration)
+    master = simplify(graph)
+    dynamic = master
+    if options.size is not None:
+        say("tracing once more for the search, which runs at a smaller size")
+        free = replace(options, height=None, width=None)
+        dynamic = simplify(fp32_graph(model, options=free))
+    outside = out_of_half_range(master, pairs=gate_pairs(options))
+    quantised = int8_from_masters(
+        master,
+        dynamic,
+        calibration=calibration,
+        options=wanted,
+        size=options.size,
+        widened=tuple(outside),
+        found=lambda curve: say(f"curve: {write_curve(curve, output)}"),
+        progress=say,
+    )
+    say(f"{quantised.sensitivity.cost_share:.0%} of what may be quantised is in 8 bits")
+    if not options.gate:
+        return quantised, None
+    say("judging on held-out pairs")
+    report = judge_int8(quantised.model, master, calibration=calibration, options=options)
+    report.require()
+    say(str(report))
+    return quantised, report
 
 
 def _weights_file(options: ExportOptions) -> Path:
@@ -167,10 +215,15 @@ def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
 def _judge(
     graph: ModelProto, *, model: nn.Module, pairs: Collection[Pair], options: ExportOptions
 ) -> ParityReport:
-    """Compare a graph with torch, in the arithmetic that the graph asks for."""
-    if options.precision == "fp32":
+    """Compare a graph with torch in its own arithmetic; INT8 starts from one in FP32."""
+    if options.precision != "fp16":
         cases = compare(graph, model=model, pairs=tuple(pairs), run=onnxruntime_outputs)
-        return ParityReport("ONNX Runtime on the CPU", "max_px", FP32_LIMIT_MAX_PX, cases)
+        # Of INT8 only the trace is in question here: its own gate allows far more than rounding.
+        if options.precision == "int8":
+            limit, limit_px = "mean_px", FP16_LIMIT_MEAN_PX
+        else:
+            limit, limit_px = "max_px", FP32_LIMIT_MAX_PX
+        return ParityReport("ONNX Runtime on the CPU", limit, limit_px, cases)
     cases = compare(graph, model=model, pairs=tuple(pairs), run=half_outputs)
     judge = "ONNX's reference evaluator in float16, sums in FP32"
     return ParityReport(judge, "mean_px", FP16_LIMIT_MEAN_PX, cases)
