@@ -28,6 +28,7 @@ from litestereo.runtime.preprocess import (
     Frame,
     ScaleOptions,
     disparity_from_padded,
+    frame_for,
     map_from_padded,
     padded_pair,
     rgb_pair,
@@ -216,6 +217,21 @@ class StereoEngine:
         with self._lock:
             # Finished inside the lock: a backend may reuse its output buffers in the next call.
             return self.finish(self._inferred(prepared))
+
+    def frame_for(self, size: tuple[int, int], *, shrink: float = 1.0) -> Frame:
+        """Return where a picture of `size` (height, width) comes to lie in what the network sees.
+
+        Raises:
+            InputError: the network does not take such a picture.
+            EngineError: the engine is closed.
+        """
+        scale = self._scaling.scale_for(size, range_px=self._manifest.disparity_range_px[1])
+        return frame_for(
+            size,
+            scale=scale * shrink,
+            fixed_size=self.fixed_size,
+            multiple_of=self._manifest.input.multiple_of,
+        )
 
     def prepare(
         self, left: NDArray[np.uint8], right: NDArray[np.uint8], *, shrink: float = 1.0

@@ -25,6 +25,7 @@ __all__ = [
     "Frame",
     "ScaleOptions",
     "disparity_from_padded",
+    "frame_for",
     "map_from_padded",
     "pad",
     "padded_pair",
@@ -159,7 +160,8 @@ def padded_pair(
     Raises:
         InputError: the scaled picture is too small, or larger than `fixed_size`.
     """
-    frame = _frame(left.shape[:2], scale, fixed_size=fixed_size, multiple_of=multiple_of)
+    size = left.shape[0], left.shape[1]
+    frame = frame_for(size, scale=scale, fixed_size=fixed_size, multiple_of=multiple_of)
     if frame.scaled_size != frame.size:
         left, right = (_resized(image, frame.scaled_size) for image in (left, right))
     return pad(left, frame), pad(right, frame), frame
@@ -225,9 +227,18 @@ def _rgb(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
-def _frame(
-    size: tuple[int, int], scale: float, *, fixed_size: tuple[int, int] | None, multiple_of: int
+def frame_for(
+    size: tuple[int, int],
+    *,
+    scale: float = 1.0,
+    fixed_size: tuple[int, int] | None = None,
+    multiple_of: int = MULTIPLE_OF,
 ) -> Frame:
+    """Return where a picture of `size` comes to lie; the arguments are those of `padded_pair`.
+
+    Raises:
+        InputError: the scaled picture is too small, or larger than `fixed_size`.
+    """
     # Rounded down, so that a scale chosen for a disparity range never exceeds that range.
     height, width = (math.floor(side * scale + 1e-6) for side in size)
     if min(height, width) < MINIMUM_SIDE_PX:

@@ -19,10 +19,20 @@ from litestereo.runtime.geometry.calibration import (
 )
 from litestereo.runtime.geometry.fields import flat_rotation
 from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.preprocess import Frame
 
 __all__ = ["Rectifier", "rectification_of", "rectified_calibration"]
 
 Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class _Eye:
+    """A raw eye, how it is turned, and the rectified eye that comes of it."""
+
+    raw: Eye
+    turn: NDArray[np.float64]
+    rectified: Eye
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +71,13 @@ class Rectifier:
         self._raw_size = calibration.size
         self.size = plan.size or calibration.size
         self.calibration = rectified_calibration(calibration, plan=plan)
-        self._maps = (
-            _maps(calibration.left, rotation_matrix(plan.left_rotation), plan.left, self.size),
-            _maps(calibration.right, rotation_matrix(plan.right_rotation), plan.right, self.size),
+        turns = rotation_matrix(plan.left_rotation), rotation_matrix(plan.right_rotation)
+        self._eyes = (
+            _Eye(calibration.left, turns[0], plan.left),
+            _Eye(calibration.right, turns[1], plan.right),
         )
+        fixed = import_cv2("rectification").CV_16SC2
+        self._maps = [_Maps(*_maps(eye, size=self.size, kind=fixed)) for eye in self._eyes]
 
     def __call__(self, left: Image, right: Image) -> tuple[Image, Image]:
         """Return the rectified pair; what the raw pictures do not show is black.
@@ -86,6 +99,24 @@ class Rectifier:
             for image, maps in zip((left, right), self._maps, strict=True)
         ]
         return done[0], done[1]
+
+    def sampling_maps(self, frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return where in the raw pictures each pixel is that the network sees, for both eyes.
+
+        One pass over these maps rectifies, resizes and pads: for a sampler on the GPU, such as
+        torch's grid_sample (examples/gpu_tensors.py) or cupyx's map_coordinates. It reads four
+        pixels each time, which is coarse where a picture shrinks to less than half.
+
+        Args:
+            frame: as `engine.frame_for(rectifier.size)` gives it.
+
+        Returns:
+            (H, W, 2) float32 of `frame.padded_size`: x and y in raw pixels, left and right.
+        """
+        if frame.size != self.size:
+            raise InputError(f"the frame is for {frame.size}; rectified pictures are {self.size}")
+        left, right = (_sampling_map(eye, frame) for eye in self._eyes)
+        return left, right
 
 
 def rectification_of(calibration: Calibration) -> GivenRectification:
@@ -151,13 +182,26 @@ def _pinhole(projection: NDArray[np.float64]) -> Eye:
     return Eye(fx, fy, cx, cy)
 
 
-def _maps(eye: Eye, turn: NDArray[np.float64], target: Eye, size: tuple[int, int]) -> _Maps:
+def _maps(eye: _Eye, *, size: tuple[int, int], kind: int) -> Any:  # noqa: ANN401 - two arrays
+    """Return OpenCV's two maps of a `kind` from rectified to raw pixels."""
     cv2 = import_cv2("rectification")
-    coefficients = np.array(eye.coefficients or (0.0,) * 4, np.float64)
+    raw = eye.raw
+    coefficients = np.array(raw.coefficients or (0.0,) * 4, np.float64)
     compute: Any = (
         cv2.fisheye.initUndistortRectifyMap
-        if eye.distortion == "equidistant"
+        if raw.distortion == "equidistant"
         else cv2.initUndistortRectifyMap
     )
-    maps = compute(eye.matrix, coefficients, turn, target.matrix, size[::-1], cv2.CV_16SC2)
-    return _Maps(*maps)
+    return compute(raw.matrix, coefficients, eye.turn, eye.rectified.matrix, size[::-1], kind)
+
+
+def _sampling_map(eye: _Eye, frame: Frame) -> NDArray[np.float32]:
+    height, width = frame.scaled_size
+    factors = height / frame.size[0], width / frame.size[1]
+    scaled = dataclasses.replace(eye, rectified=eye.rectified.scaled(factors))
+    across, down = _maps(scaled, size=frame.scaled_size, kind=import_cv2("rectification").CV_32FC1)
+    below = frame.padded_size[0] - frame.top - height
+    right = frame.padded_size[1] - frame.left - width
+    around = ((frame.top, below), (frame.left, right), (0, 0))
+    both: NDArray[np.float32] = np.pad(np.stack([across, down], axis=2), around, mode="edge")
+    return both

@@ -14,6 +14,7 @@ from litestereo.runtime.geometry.rectify import (
     rectification_of,
     rectified_calibration,
 )
+from litestereo.runtime.preprocess import frame_for, padded_pair
 
 DOT_SIGMA_PX = 2.5
 WINDOW_PX = 8
@@ -171,3 +172,25 @@ def test_half_size_pictures_are_rectified_by_the_scaled_calibration(tmp_path):
     half = full.for_size((240, 320))
     wide, narrow = Rectifier(full).calibration, Rectifier(half).calibration
     assert narrow.focal_px == pytest.approx(wide.focal_px / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.75])
+def test_one_pass_of_the_sampling_maps_rectifies_resizes_and_pads(calibration, scale):
+    height, width = rigs.SIZE
+    rows, columns = np.mgrid[:height, :width]
+    waves = np.sin(columns / 23) + np.sin(rows / 31) + np.sin((rows + columns) / 41)
+    raw = np.repeat((128 + 40 * waves).round().astype(np.uint8)[..., None], 3, axis=2)
+    rectifier = Rectifier(calibration)
+    *padded, frame = padded_pair(*rectifier(raw, raw), scale=scale, multiple_of=64)
+    for picture, maps in zip(padded, rectifier.sampling_maps(frame), strict=True):
+        assert maps.shape == (*frame.padded_size, 2)
+        once = cv2.remap(raw, maps, None, cv2.INTER_LINEAR)
+        difference = np.abs(once.astype(int) - picture)
+        # Where a fisheye's picture ends, one way averages with black and the other does not.
+        assert np.percentile(difference, 99) <= 2
+        assert difference.mean() < 0.6
+
+
+def test_sampling_maps_refuse_a_frame_of_another_size(calibration):
+    with pytest.raises(InputError, match="frame is for"):
+        Rectifier(calibration).sampling_maps(frame_for((64, 96)))
