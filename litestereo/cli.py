@@ -417,6 +417,12 @@ def export(
         ),
     ] = False,
     engine_cache: EngineCache = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Of --int8 --engine: keep INT8 even where FP16 is as fast; it is noted."
+        ),
+    ] = False,
     list_models: Annotated[
         bool, typer.Option("--list", help="Print the models with parameters and GMACs.")
     ] = False,
@@ -434,6 +440,8 @@ def export(
         raise typer.BadParameter("an engine has a size; add --height and --width to --engine")
     if int8 != (calibration is not None):
         raise typer.BadParameter("--int8 and --calibration SET go together; see stereo-calibrate")
+    if force and not (int8 and engine):
+        raise typer.BadParameter("--force decides between engines; use it with --int8 --engine")
     from litestereo.export.options import ExportOptions, Int8Options
 
     quantization = None
@@ -463,8 +471,15 @@ def export(
 
     report = export_artifact(options, output=output or Path(options.file_name), progress=_say)
     _say(f"{report.size_bytes / 1e6:.1f} MB, {sum(report.histogram.values())} nodes")
-    print(report.path)
-    if engine:
+    if not (engine and int8):
+        print(report.path)
+    if engine and int8:
+        from litestereo.export.int8_engine import keep_faster
+        from litestereo.runtime.tensorrt.options import GpuOptions
+
+        gpu = GpuOptions(cache_dir=engine_cache, progress=_say)
+        print(keep_faster(report.path, options, gpu=gpu, force=force, progress=_say))
+    elif engine:
         _build_engine(report.path, engine_cache)
 
 

@@ -1,0 +1,70 @@
+"""After an INT8 export: build its engine and FP16's, and keep the one that is faster here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from litestereo.export.artifact import write_artifact
+from litestereo.export.options import ExportOptions
+from litestereo.export.pipeline import export
+from litestereo.runtime.manifest import METADATA_KEY
+from litestereo.runtime.tensorrt.artifact import read_artifact
+from litestereo.runtime.tensorrt.choice import Choice, choose_engine
+from litestereo.runtime.tensorrt.options import GpuOptions
+
+__all__ = ["keep_faster", "mark"]
+
+
+def keep_faster(
+    int8: Path,
+    options: ExportOptions,
+    *,
+    gpu: GpuOptions,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Return the artefact whose engine is kept on this GPU: `int8`, or FP16's beside it.
+
+    The FP16 artefact is exported with the same options into the same folder. What was measured is
+    noted in the INT8 artefact's manifest, with the word "forced" where that decided.
+
+    Args:
+        int8: the INT8 artefact, of a fixed size.
+        options: that it was exported with.
+        gpu: how engines are built and run.
+        force: keep INT8 whatever is measured.
+        progress: told in one line what takes long.
+
+    Raises:
+        ExportError: the FP16 artefact does not pass its gate.
+        EngineError: an engine cannot be built, or the two cannot be compared.
+        MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
+    """
+    plain = replace(options, precision="fp16", int8=None)
+    fp16 = int8.with_name(plain.file_name)
+    progress(f"exporting {fp16.name} to compare with")
+    export(plain, output=fp16, progress=progress)
+    choice = choose_engine(int8, fp16, options=gpu, force=force)
+    mark(int8, choice)
+    return int8 if choice.kept == "int8" else fp16
+
+
+def mark(artifact: Path, choice: Choice) -> None:
+    """Note in an INT8 artefact's manifest what was measured; its graph, and engines, stay valid.
+
+    Raises:
+        EngineError: it is no artefact.
+        InputError: it cannot be written.
+    """
+    manifest = read_artifact(artifact).manifest
+    quantization = {**manifest.quantization, "engine": choice.to_json()}
+    marked = replace(manifest, quantization=quantization)
+    model = onnx.load(artifact)
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = marked.to_json()
+    write_artifact(model, artifact)
