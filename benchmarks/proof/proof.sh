@@ -9,6 +9,7 @@
 #   fidelity NAME@SIZE...   compares engines with torch in FP32 on all of them
 #   running STEP NAME@SIZE...   starts, latencies, memory, threads, bindings, torch beside it
 #   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
+#   int8 NAME_int8@SIZE...  INT8 against FP16: engines, turns, layers left in floating point, fidelity
 #   libtorch                compiles what `running beside-torch` needs
 #
 # Findings worth keeping go to benchmarks/proof/results/.
@@ -49,6 +50,10 @@ pictures) "$python" $here/pictures.py "$@" ;;
 fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fidelity.py "$@" ;;
 running) "$trt" -X faulthandler $here/running.py "$@" ;;
 plans) "$trt" -X faulthandler $here/plans.py "$@" ;;
+int8)
+    "$trt" -X faulthandler $here/int8.py engines "$@" &&
+        "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/int8.py fidelity "$@"
+    ;;
 libtorch) libtorch ;;
 *) echo "no step is called $step; see the top of $0" >&2; exit 2 ;;
 esac

@@ -20,7 +20,7 @@ from litestereo.errors import EngineError
 from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.tensorrt.artifact import read_artifact
 from litestereo.runtime.tensorrt.backend import TensorRt, build_ahead, load
-from litestereo.runtime.tensorrt.options import GpuOptions
+from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 
 __all__ = ["LEAST_GAIN", "Choice", "choose_engine", "timed_in_turns"]
 
@@ -97,7 +97,7 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
     Where FP16 is kept, the INT8 engine is removed from the cache.
 
     Args:
-        int8: fixed-size INT8 artefact.
+        int8: INT8 artefact of a fixed size, or of any if `options` state a fixed size range.
         fp16: FP16 artefact of the same model, weights and size.
         options: how engines are built and run.
         force: keep INT8 whatever is measured.
@@ -106,7 +106,7 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
         EngineError: the artefacts do not belong together, or an engine cannot be built or run.
         MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
     """
-    size = _common_size(int8, fp16)
+    size = _common_size(int8, fp16, options.size_range)
     cached = build_ahead(int8, options=options)
     backends = {"int8": _load(int8, options), "fp16": _load(fp16, options)}
     try:
@@ -152,8 +152,8 @@ def timed_in_turns(
     return times_ms
 
 
-def _common_size(int8: Path, fp16: Path) -> tuple[int, int]:
-    """Return the size of both, which must be of one network."""
+def _common_size(int8: Path, fp16: Path, asked: SizeRange | None) -> tuple[int, int]:
+    """Return the size of both, which must be of one network; `asked` is that of dynamic ones."""
     manifests = read_artifact(int8).manifest, read_artifact(fp16).manifest
     kinds = tuple(manifest.precision for manifest in manifests)
     if kinds != ("int8", "fp16"):
@@ -164,7 +164,8 @@ def _common_size(int8: Path, fp16: Path) -> tuple[int, int]:
             raise EngineError(
                 f"{int8} has {name} {first} and {fp16} {second}; export both from the same weights"
             )
-    sizes = [manifest.input.fixed_size for manifest in manifests]
+    free = asked.largest if asked is not None and asked.is_fixed else None
+    sizes = [manifest.input.fixed_size or free for manifest in manifests]
     if sizes[0] is None or sizes[0] != sizes[1]:
         raise EngineError(
             f"{int8} has size {sizes[0]} and {fp16} {sizes[1]}; export both with the same --height "

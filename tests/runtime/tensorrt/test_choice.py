@@ -12,7 +12,7 @@ from litestereo.runtime.manifest import InputSpec
 from litestereo.runtime.tensorrt import choice as choice_module
 from litestereo.runtime.tensorrt.choice import Choice, choose_engine, timed_in_turns
 from litestereo.runtime.tensorrt.engines import require_readable
-from litestereo.runtime.tensorrt.options import GpuOptions
+from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 
 CHOICE = Choice("a GPU", (384, 1248), 1.0, 1.3, 300, forced=False, attestation={})
 
@@ -127,3 +127,17 @@ def test_8_6_refuses_the_newer_opset_before_it_parses():
     with pytest.raises(EngineError, match="without --fp16"):
         require_readable(SimpleNamespace(__version__="8.6.2"), artifact)
     require_readable(SimpleNamespace(__version__="10.3.0"), artifact)
+
+
+def test_dynamic_artefacts_are_compared_at_the_size_that_is_asked_for(tmp_path):
+    paths = []
+    for kind in ("int8", "fp16"):
+        path = tmp_path / f"{kind}.onnx"
+        onnx.save(stand_in_model(manifest=stand_in_manifest(precision=kind).to_json()), path)
+        paths.append(path)
+    common = choice_module._common_size
+    assert common(*paths, SizeRange.fixed((64, 96))) == (64, 96)
+    with pytest.raises(EngineError, match="same --height"):
+        common(*paths, None)
+    with pytest.raises(EngineError, match="same --height"):
+        common(*paths, SizeRange((32, 32), (64, 64), (64, 96)))
