@@ -23,9 +23,8 @@ from litestereo.ros.messages import (
 )
 from litestereo.ros.parameters import NodeParameters
 from litestereo.runtime.engine import StereoEngine
-from litestereo.runtime.geometry.cloud import CloudMapper
-from litestereo.runtime.geometry.depth import DepthMapper
-from litestereo.runtime.geometry.rectify import Rectifier
+from litestereo.runtime.geometry.consistency import occluded_by_warp
+from litestereo.runtime.geometry.rig import MetricRig
 from litestereo.runtime.stream.frames import StreamResult
 from litestereo.runtime.stream.pairing import Pairer, Side, Stamped
 from litestereo.runtime.stream.sources import PushSource
@@ -37,21 +36,6 @@ log = logging.getLogger("litestereo.ros")
 Image = NDArray[np.uint8]
 # Topic -> fields of the message to publish on it.
 Publish = Callable[[dict[str, Fields]], None]
-
-
-class _Rig:
-    """What two camera infos mean for pictures of one size."""
-
-    def __init__(
-        self, infos: tuple[Fields, Fields], size: tuple[int, int], parameters: NodeParameters
-    ) -> None:
-        calibration = calibration_from_infos(*infos, size=size, rectified=not parameters.rectify)
-        # Infos of rectified pictures alone need no rectification, whatever was asked for.
-        self.rectifier = None if calibration.rectified else Rectifier(calibration)
-        self.calibration = calibration if self.rectifier is None else self.rectifier.calibration
-        self.size = size if self.rectifier is None else self.rectifier.size
-        self.depth = DepthMapper(self.calibration, size=self.size, options=parameters.limits)
-        self.cloud = CloudMapper(self.calibration, size=self.size)
 
 
 class Bridge:
@@ -86,7 +70,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._pairer = Pairer(parameters.tolerance_ms)
         self._infos: dict[Side, Fields] = {}
-        self._rig: _Rig | None = None
+        self._rig: MetricRig | None = None
         self._rig_of: object = None
         self._said: str | None = None
         self._source = PushSource("the image topics")
@@ -141,15 +125,16 @@ class Bridge:
             )
 
     def _rectified(self, left: Image, right: Image) -> tuple[Image, Image]:
-        rig = self._rig_for((left.shape[0], left.shape[1]))
-        return (left, right) if rig.rectifier is None else rig.rectifier(left, right)
+        return self._rig_for((left.shape[0], left.shape[1])).rectified(left, right)
 
-    def _rig_for(self, size: tuple[int, int]) -> _Rig:
+    def _rig_for(self, size: tuple[int, int]) -> MetricRig:
         """Return the rig of the present infos; it is made anew when they change."""
         with self._lock:
             infos = self._infos["left"], self._infos["right"]
         if self._rig is None or self._rig_of != (infos, size):
-            self._rig = _Rig(infos, size, self._parameters)
+            raw = self._parameters.rectify
+            calibration = calibration_from_infos(*infos, size=size, rectified=not raw)
+            self._rig = MetricRig(calibration, limits=self._parameters.limits)
             self._rig_of = (infos, size)
         return self._rig
 
@@ -159,11 +144,8 @@ class Bridge:
         assert rig is not None
         if stereo.disparity_px.shape != rig.size:
             return {}  # the pictures' size changed after this one was rectified
-        depth = rig.depth(
-            stereo.disparity_px,
-            confidence=stereo.confidence,
-            max_disparity_px=stereo.max_disparity_px,
-        )
+        masks = self._parameters.mask_occluded
+        depth = rig.depth(stereo, occluded=occluded_by_warp(stereo.disparity_px) if masks else None)
         messages = {}
         if self._wants("disparity"):
             messages["disparity"] = disparity_fields(
@@ -174,8 +156,7 @@ class Bridge:
                 depth.depth_m, header=header, encoding=self._parameters.depth_encoding
             )
         if self._wants("points"):
-            points_m = rig.cloud.organized(depth)
-            messages["points"] = cloud_fields(points_m, result.left, header=header)
+            messages["points"] = cloud_fields(rig.points_m(depth), result.left, header=header)
         return messages
 
     def _run(self) -> None:

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "near_m": 0.0,
     "far_m": 0.0,
     "min_confidence": 0.0,
+    "mask_occluded": True,  # no depth where only the left eye sees
     "depth_encoding": "32FC1",  # or 16UC1
     # QoS: best effort takes pictures of any publisher; RViz only shows what is reliable.
     "reliable_images": False,
@@ -50,6 +51,7 @@ class NodeParameters:
         tolerance_ms: greatest difference of the stamps of a pair.
         stream: deadline and watchdogs.
         limits: which depths are valid.
+        mask_occluded: whether there is no depth where only the left eye sees.
         depth_encoding: of the depth image.
         reliable_images: QoS of what comes in; best effort otherwise.
         reliable_results: same, of what goes out.
@@ -64,6 +66,7 @@ class NodeParameters:
     tolerance_ms: float
     stream: StreamOptions
     limits: DepthOptions
+    mask_occluded: bool
     depth_encoding: DepthEncoding
     reliable_images: bool
     reliable_results: bool
@@ -99,6 +102,7 @@ class NodeParameters:
             limits=DepthOptions(
                 values["near_m"] or None, values["far_m"] or None, values["min_confidence"]
             ),
+            mask_occluded=values["mask_occluded"],
             depth_encoding=encoding,
             reliable_images=values["reliable_images"],
             reliable_results=values["reliable_results"],

@@ -75,7 +75,9 @@ def test_a_pair_becomes_disparity_depth_and_points(node):
         assert message.header.frame_id == "left_optical"
         assert (message.header.stamp.sec, message.header.stamp.nanosec) == (99, 750_000_000)
     assert np.frombuffer(disparity.image.data, np.float32).max() == 16
-    np.testing.assert_allclose(np.frombuffer(depth.data, np.float32), 80 * 0.1 / 16, rtol=1e-6)
+    depth_m = np.frombuffer(depth.data, np.float32).reshape(SIZE)
+    np.testing.assert_allclose(depth_m[:, 17:], 80 * 0.1 / 16, rtol=1e-6)
+    assert np.isnan(depth_m[:, :15]).all(), "the right eye does not see the left border"
     assert [field.name for field in points.fields] == ["x", "y", "z", "rgb"]
     assert (points.height, points.width) == SIZE
 

@@ -13,21 +13,20 @@ from numpy.typing import NDArray
 from litestereo.runtime.disparity_io import write_npy
 from litestereo.runtime.engine import StereoEngine, StereoResult
 from litestereo.runtime.geometry.calibration import Calibration
-from litestereo.runtime.geometry.cloud import CloudMapper, write_ply
+from litestereo.runtime.geometry.cloud import write_ply
 from litestereo.runtime.geometry.consistency import (
     left_right_inconsistent,
     occluded_by_warp,
     right_disparity_of,
     speckles,
 )
-from litestereo.runtime.geometry.depth import DepthMap, DepthMapper, DepthOptions
+from litestereo.runtime.geometry.depth import DepthMap, DepthOptions
 from litestereo.runtime.geometry.depth_io import (
     FARTHEST_PNG_M,
     write_depth_png,
     write_validity_png,
 )
-from litestereo.runtime.geometry.read import read_calibration
-from litestereo.runtime.geometry.rectify import Rectifier, rectified_calibration
+from litestereo.runtime.geometry.rig import MetricRig
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.viewer.page import write_view
 
@@ -77,8 +76,7 @@ class MetricRun:
         """Keep the options; the calibration is read with the first pair, whose size it takes."""
         self._options = options
         self._size: tuple[int, int] | None = None
-        self._calibration: Calibration | None = None
-        self._rectifier: Rectifier | None = None
+        self._rig: MetricRig | None = None
 
     def prepared(self, pair: StereoPair) -> StereoPair:
         """Return the pair rectified where the calibration is of raw pictures.
@@ -87,13 +85,20 @@ class MetricRun:
             InputError: the calibration does not suit these pictures.
         """
         size = pair.left.shape[0], pair.left.shape[1]
-        if size != self._size:
-            self._open(size)
-        assert self._calibration is not None
-        notes = (*pair.notes, *self._calibration.notes)
-        if self._rectifier is None:
+        if size != self._size or self._rig is None:
+            options = self._options
+            self._rig = MetricRig.read(
+                options.calibration,
+                size=size,
+                baseline_m=options.baseline_m,
+                rectified=options.rectified,
+                limits=options.limits,
+            )
+            self._size = size
+        notes = (*pair.notes, *self._rig.calibration.notes)
+        if not self._rig.rectifies:
             return dataclasses.replace(pair, notes=notes)
-        left, right = self._rectifier(pair.left, pair.right)
+        left, right = self._rig.rectified(pair.left, pair.right)
         return StereoPair(left, right, notes=(*notes, "pictures rectified by the calibration"))
 
     def write(
@@ -114,8 +119,14 @@ class MetricRun:
             targets: kind -> file, as `batch.output_targets` gives them.
             max_color_px: end of the colour scale, for the page.
         """
-        depth = self._depth(engine, pair, result)
-        facts = self._facts(depth)
+        rig = self._rig
+        assert rig is not None
+        depth = rig.depth(
+            result,
+            occluded=self._occluded(engine, pair, result.disparity_px),
+            speckle=self._speckle(result.disparity_px),
+        )
+        facts = self._facts(depth, rig.calibration)
         if self._options.depth:
             write_depth_png(targets["depth_png"], depth.depth_m)
             write_npy(targets["depth_npy"], depth.depth_m)
@@ -125,8 +136,7 @@ class MetricRun:
             if beyond:
                 facts["beyond_png"] = round(beyond, 4)
         if self._options.cloud:
-            assert self._calibration is not None
-            cloud = CloudMapper(self._calibration, size=depth.depth_m.shape)(depth, pair.left)
+            cloud = rig.cloud(depth, pair.left)
             write_ply(targets["cloud"], cloud)
             facts["points"] = len(cloud.points_m)
         if "view" in targets:
@@ -134,39 +144,11 @@ class MetricRun:
                 targets["view"],
                 pair.left,
                 result,
-                calibration=self._calibration,
+                calibration=rig.calibration,
                 valid=depth.validity == 0,
                 max_color_px=max_color_px,
             )
         return facts
-
-    def _open(self, size: tuple[int, int]) -> None:
-        options = self._options
-        calibration = read_calibration(
-            options.calibration, size=size, baseline_m=options.baseline_m
-        )
-        self._rectifier = None
-        if not calibration.rectified and options.rectified:
-            calibration = rectified_calibration(calibration)
-            if calibration.size != size:
-                calibration = calibration.for_size(size)
-        elif not calibration.rectified:
-            self._rectifier = Rectifier(calibration)
-            calibration = self._rectifier.calibration
-        self._size, self._calibration = size, calibration
-
-    def _depth(self, engine: StereoEngine, pair: StereoPair, result: StereoResult) -> DepthMap:
-        assert self._calibration is not None
-        mapper = DepthMapper(
-            self._calibration, size=result.disparity_px.shape, options=self._options.limits
-        )
-        return mapper(
-            result.disparity_px,
-            confidence=result.confidence,
-            max_disparity_px=result.max_disparity_px,
-            occluded=self._occluded(engine, pair, result.disparity_px),
-            speckle=self._speckle(result.disparity_px),
-        )
 
     def _speckle(self, disparity_px: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         if not self._options.speckle_pixels:
@@ -183,16 +165,15 @@ class MetricRun:
         )
         return left_right_inconsistent(disparity_px, right_px)
 
-    def _facts(self, depth: DepthMap) -> dict[str, Any]:
-        assert self._calibration is not None
+    def _facts(self, depth: DepthMap, calibration: Calibration) -> dict[str, Any]:
         kept = depth.depth_m[depth.validity == 0]
         values = np.quantile(kept, [0.01, 0.5, 0.99]) if kept.size else []
         return {
             "calibration": {
-                "source": self._calibration.source,
-                "focal_px": round(self._calibration.focal_px, 3),
-                "baseline_m": round(self._calibration.baseline_m, 6),
-                "doffs_px": round(self._calibration.doffs_px, 3),
+                "source": calibration.source,
+                "focal_px": round(calibration.focal_px, 3),
+                "baseline_m": round(calibration.baseline_m, 6),
+                "doffs_px": round(calibration.doffs_px, 3),
             },
             "occlusion": "second pass" if self._options.second_pass else "warp",
             "validity": {name: round(share, 4) for name, share in depth.shares().items()},

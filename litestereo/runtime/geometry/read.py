@@ -32,7 +32,7 @@ _KNOWN = (
 
 
 def read_calibration(
-    paths: Path | Sequence[Path],
+    paths: Path | str | Sequence[Path | str],
     *,
     size: tuple[int, int] | None = None,
     baseline_m: float | None = None,
@@ -50,9 +50,9 @@ def read_calibration(
         InputError: unreadable, of no known format, not whole, or not a possible rig.
 
     Example:
-        calibration = read_calibration(Path("calib.txt"), size=left.shape[:2])
+        calibration = read_calibration("calib.txt", size=left.shape[:2])
     """
-    given = [paths] if isinstance(paths, Path) else list(paths)
+    given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
     if len(given) not in (1, 2):
         raise InputError(f"got {len(given)} calibration files; need one, or the two of a pair")
     try:

@@ -51,7 +51,7 @@ class Rectifier:
         size: (height, width) of the rectified pictures.
 
     Example:
-        rectifier = Rectifier(read_calibration(Path("stereo.yaml"), size=left.shape[:2]))
+        rectifier = Rectifier(read_calibration("stereo.yaml", size=left.shape[:2]))
         left, right = rectifier(left, right)
         depth = DepthMapper(rectifier.calibration, size=rectifier.size)
     """

@@ -1,0 +1,75 @@
+"""A calibration at work: the rig does what its parts do."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import rigs
+from stand_in import write_stand_in
+
+from litestereo.errors import InputError
+from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.geometry import (
+    CloudMapper,
+    DepthMapper,
+    DepthOptions,
+    MetricRig,
+    Rectifier,
+    Validity,
+    read_calibration,
+)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return rigs.opencv_files(tmp_path)
+
+
+@pytest.fixture
+def pair(rng):
+    small = rng.integers(30, 90, (2, 24, 32, 3), np.uint8)
+    return [cv2.resize(picture, rigs.SIZE[::-1]) for picture in small]
+
+
+def test_raw_pairs_become_depth_and_points(file, pair, tmp_path):
+    calibration = read_calibration(file, size=rigs.SIZE)
+    rectifier = Rectifier(calibration)
+    rig = MetricRig.read(str(file), size=rigs.SIZE, limits=DepthOptions(min_confidence=0.9))
+    assert rig.rectifies
+    left, right = rig.rectified(*pair)
+    for ours, theirs in zip((left, right), rectifier(*pair), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with StereoEngine.load(write_stand_in(tmp_path / "model.onnx"), threads=1) as engine:
+        result = engine(left, right)
+    hidden = np.zeros(rig.size, np.bool_)
+    hidden[:9] = True
+    depth = rig.depth(result, occluded=hidden)
+    mapper = DepthMapper(
+        rectifier.calibration, size=rectifier.size, options=DepthOptions(min_confidence=0.9)
+    )
+    expected = mapper(
+        result.disparity_px,
+        confidence=result.confidence,
+        max_disparity_px=result.max_disparity_px,
+        occluded=hidden,
+    )
+    np.testing.assert_array_equal(depth.depth_m, expected.depth_m)
+    assert {Validity.LOW_CONFIDENCE, Validity.OCCLUDED} <= set(np.unique(depth.validity))
+    points_m = CloudMapper(rectifier.calibration, size=rectifier.size).organized(expected)
+    np.testing.assert_array_equal(rig.points_m(depth), points_m)
+    assert len(rig.cloud(depth, left).points_m) == (depth.validity == 0).sum()
+
+
+def test_pictures_that_are_rectified_already_stay_as_they_are(file, pair):
+    rig = MetricRig.read([file], size=rigs.SIZE, rectified=True)
+    assert not rig.rectifies
+    assert rig.rectified(*pair)[0] is pair[0]
+    assert rig.calibration.rectified
+
+
+def test_a_rig_needs_a_size(file):
+    calibration = read_calibration(file, size=rigs.SIZE)
+    rectified = dataclasses.replace(Rectifier(calibration).calibration, size=None)
+    with pytest.raises(InputError, match="size"):
+        MetricRig(rectified)
