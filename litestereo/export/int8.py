@@ -22,7 +22,7 @@ from litestereo.export.graph import check_model
 from litestereo.export.half import half_from_master
 from litestereo.export.int8_gate import plain_session
 from litestereo.export.options import OPSET, TYPED_INT8_OPSET, Int8Options
-from litestereo.export.qdq import QuantizeOptions, quantized, switched
+from litestereo.export.qdq import QuantizeOptions, quantized, switch_of, switched
 
 __all__ = ["Int8Graph", "choose_blocks", "int8_from_masters", "typed_int8"]
 
@@ -128,7 +128,7 @@ def choose_blocks(
     wanted = [pair.cropped(reference(pair)) for pair in pairs]
 
     def score(names: frozenset[str]) -> dict[str, float]:
-        switches = {name: np.array(name in names) for name in blocks}
+        switches = {switch_of(name): np.array(name in names) for name in blocks}
         answers = [
             pair.cropped(session.run(["disparity"], {**pair.feed, **switches})[0]) for pair in pairs
         ]

@@ -20,7 +20,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from litestereo.calibration.ranges import LEVELS, ActivationStatistics, RangeMethod, step_of
 from litestereo.export.blocks import Convolution
 
-__all__ = ["QuantizeOptions", "quantized", "switched"]
+__all__ = ["QuantizeOptions", "quantized", "switch_of", "switched"]
 
 _Array = npt.NDArray[np.float32]
 
@@ -64,19 +64,28 @@ def switched(
     statistics: Mapping[str, ActivationStatistics],
     options: QuantizeOptions,
 ) -> ModelProto:
-    """Return a graph that quantises each block where the boolean input of its name is true.
+    """Return a graph that quantises each block where its boolean input (`switch_of`) is true.
 
     It computes what `quantized` would for the blocks that are on, and is for measuring only: one
     session scores every set of blocks.
     """
     writer = _Writer(master, statistics, options)
     model = writer.write(
-        {member.name: (member, name) for name, members in blocks.items() for member in members}
+        {
+            member.name: (member, switch_of(name))
+            for name, members in blocks.items()
+            for member in members
+        }
     )
     model.graph.input.extend(
-        helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in blocks
+        helper.make_tensor_value_info(switch_of(name), TensorProto.BOOL, []) for name in blocks
     )
     return model
+
+
+def switch_of(block: str) -> str:
+    """Return the name of the input that switches a block to 8 bits."""
+    return f"quantize::{block}"
 
 
 @dataclass(slots=True)

@@ -11,7 +11,9 @@ from int8_graphs import made_set
 from test_cli_export import stereo_export
 
 from litestereo import StereoEngine
+from litestereo.calibration.sensitivity import Sensitivity
 from litestereo.errors import ExportError
+from litestereo.export import export_artifact
 from litestereo.export.options import ExportOptions, Int8Options
 from litestereo.runtime.manifest import METADATA_KEY, Manifest
 
@@ -23,35 +25,60 @@ def int8_set(tmp_path_factory):
     return made_set(tmp_path_factory.mktemp("int8"))
 
 
-def test_an_artefact_is_calibrated_searched_and_judged(
-    int8_set, las1_weights, pair_files, tmp_path, capsys
-):
-    path = tmp_path / "las1.onnx"
-    arguments = ("--int8", "--calibration", int8_set.folder, "--budget", 1.0, "-o", path)
-    common = ("--weights", las1_weights, *SIZE, "--pair", *pair_files)
-    status = stereo_export(*common, *arguments)
-    output = capsys.readouterr()
-    curve = json.loads((tmp_path / "las1_sensitivity.json").read_text())
-    assert len(curve["alone"]) > 40, "the curve is there whether the gate passed or not"
-    assert (tmp_path / "las1_sensitivity.svg").read_text().startswith("<svg")
-    if status:  # weights without training may leave nothing that bears 8 bits
-        assert "held-out pairs" in output.err or "no block bears" in output.err, output.err
-        assert not path.exists()
-        pytest.skip("these weights do not pass the gate, and nothing was written")
-    assert output.out == f"{path}\n"
+@pytest.fixture(scope="session")
+def exported_int8(int8_set, pair_files, tmp_path_factory):
+    """Return the artefact of the bundled weights, and what was said on the way."""
+    path = tmp_path_factory.mktemp("artefact") / "las1.onnx"
+    int8 = Int8Options(int8_set.folder, budget=0.3, search_pairs=1)
+    options = ExportOptions(precision="int8", int8=int8, pair=pair_files)
+    said = []
+    export_artifact(options, output=path, progress=said.append)
+    return path, said
+
+
+def test_the_manifest_says_what_was_calibrated_searched_and_judged(exported_int8, int8_set):
+    path, said = exported_int8
+    curve = json.loads(path.with_name("las1_sensitivity.json").read_text())
+    assert len(curve["alone"]) > 40
+    assert path.with_name("las1_sensitivity.svg").read_text().startswith("<svg")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     manifest = Manifest.from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
     assert (manifest.precision, manifest.opset) == ("int8", 17)
     assert manifest.quantization["calibration_sha256"] == int8_set.sha256
-    assert manifest.quantization["blocks"] == curve["chosen"]
+    assert manifest.quantization["blocks"] == curve["chosen"] != []
     assert manifest.quantization["convolutions"] == manifest.precision_map["nodes"]["int8"]
     assert manifest.parity["passed"] is True
     assert len(manifest.parity["pairs"]) == len(int8_set.part(held_out=True))
     kept = manifest.quantization["kept"]
     assert {"cost volume", "last aggregation", "upsampling"} <= set(kept)
+    assert any("held-out pairs: mean" in line for line in said)
+
+
+def test_the_artefact_runs_and_is_near_fp32(exported_int8, int8_set):
     pair = int8_set.read(int8_set.pairs[0])
-    with StereoEngine.load(path) as engine:
-        assert np.isfinite(engine(pair.left, pair.right).disparity_px).all()
+    answers = []
+    for model in (exported_int8[0], "las1"):
+        with StereoEngine.load(model) as engine:
+            answers.append(engine(pair.left, pair.right).disparity_px)
+    assert 0 < np.abs(answers[0] - answers[1]).mean() < 0.5
+
+
+def test_a_failed_gate_writes_nothing_but_the_curve(
+    exported_int8, int8_set, pair_files, tmp_path, monkeypatch
+):
+    path, _ = exported_int8
+    chosen = json.loads(path.with_name("las1_sensitivity.json").read_text())["chosen"]
+    curve = Sensitivity({"mean_px": 0.1}, (), (), tuple(chosen))
+    monkeypatch.setattr("litestereo.export.int8.choose_blocks", lambda *_, **__: curve)
+    limits = {"mean_px": 1e-6, "bias_px": 0.03, "d1_points": 0.2, "bad_1_points": 0.5}
+    monkeypatch.setattr("litestereo.export.disagreement.GATE_LIMITS", limits)
+    options = ExportOptions(precision="int8", int8=Int8Options(int8_set.folder), pair=pair_files)
+    with pytest.raises(ExportError, match=r"3 held-out pairs, so nothing.*stay with --fp16"):
+        export_artifact(options, output=tmp_path / "a.onnx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "a_sensitivity.json",
+        "a_sensitivity.svg",
+    ]
 
 
 @pytest.mark.parametrize(

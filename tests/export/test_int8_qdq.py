@@ -14,7 +14,7 @@ from litestereo.calibration.ranges import RANGE_METHODS
 from litestereo.export.blocks import FLOAT_PARTS, blocks_of, plan_convolutions
 from litestereo.export.graph import opset_of
 from litestereo.export.int8 import typed_int8
-from litestereo.export.qdq import QuantizeOptions, quantized, switched
+from litestereo.export.qdq import QuantizeOptions, quantized, switch_of, switched
 
 PLAIN = QuantizeOptions("minmax", correct_bias=False)
 
@@ -127,7 +127,7 @@ def test_switches_turn_blocks_on_one_by_one(case):
     for on in ([], ["part/dw"], ["part/conv", "up"], list(blocks)):
         members = [one for name in on for one in blocks[name]]
         expected = quantized(model, members, statistics=statistics, options=QuantizeOptions())
-        flags = {name: np.array(name in on) for name in blocks}
+        flags = {switch_of(name): np.array(name in on) for name in blocks}
         same = outputs(expected, x=x)[0]
         assert outputs(found, "y", x=x, **flags)[0] == pytest.approx(same, abs=1e-5), on
 
