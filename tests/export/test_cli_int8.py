@@ -15,6 +15,7 @@ from litestereo.calibration.sensitivity import Sensitivity
 from litestereo.errors import ExportError
 from litestereo.export import export_artifact
 from litestereo.export.options import ExportOptions, Int8Options
+from litestereo.export.pipeline import fp32_graph
 from litestereo.runtime.manifest import METADATA_KEY, Manifest
 
 SIZE = ("--height", 64, "--width", 128)
@@ -27,17 +28,24 @@ def int8_set(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported_int8(int8_set, pair_files, tmp_path_factory):
-    """Return the artefact of the bundled weights, and what was said on the way."""
+    """Return the artefact of the bundled weights, what was said on the way, and the FP32 graph."""
     path = tmp_path_factory.mktemp("artefact") / "las1.onnx"
     int8 = Int8Options(int8_set.folder, budget=0.3, search_pairs=1)
     options = ExportOptions(precision="int8", int8=int8, pair=pair_files)
-    said = []
-    export_artifact(options, output=path, progress=said.append)
-    return path, said
+    said, graphs = [], []
+
+    def kept(model, *, options):
+        graphs.append(fp32_graph(model, options=options))
+        return graphs[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("litestereo.export.pipeline.fp32_graph", kept)
+        export_artifact(options, output=path, progress=said.append)
+    return path, said, graphs[0]
 
 
 def test_the_manifest_says_what_was_calibrated_searched_and_judged(exported_int8, int8_set):
-    path, said = exported_int8
+    path, said, _ = exported_int8
     curve = json.loads(path.with_name("las1_sensitivity.json").read_text())
     assert len(curve["alone"]) > 40
     assert path.with_name("las1_sensitivity.svg").read_text().startswith("<svg")
@@ -66,7 +74,8 @@ def test_the_artefact_runs_and_is_near_fp32(exported_int8, int8_set):
 def test_a_failed_gate_writes_nothing_but_the_curve(
     exported_int8, int8_set, pair_files, tmp_path, monkeypatch
 ):
-    path, _ = exported_int8
+    path, _, graph = exported_int8
+    monkeypatch.setattr("litestereo.export.pipeline.fp32_graph", lambda model, options: graph)
     chosen = json.loads(path.with_name("las1_sensitivity.json").read_text())["chosen"]
     curve = Sensitivity({"mean_px": 0.1}, (), (), tuple(chosen))
     monkeypatch.setattr("litestereo.export.int8.choose_blocks", lambda *_, **__: curve)
