@@ -30,8 +30,8 @@ class PointCloud:
     """The points that have a depth.
 
     Attributes:
-        points_m: (N, 3) float32.
-        colors: (N, 3) uint8 RGB.
+        points_m: (N, 3) float32; of a `CloudMapper` it is a view with steps of 16 bytes.
+        colors: (N, 3) uint8 RGB; likewise.
     """
 
     points_m: NDArray[np.float32]
@@ -57,14 +57,14 @@ class CloudMapper:
         self._down = np.broadcast_to(rows.astype(np.float32)[:, None], size).copy()
         self._x_m, self._y_m = np.empty(size, np.float32), np.empty(size, np.float32)
         self._points_m = np.empty((*size, 3), np.float32)
+        self._colored = np.empty((*size, 4), np.float32)
 
     def organized(self, depth: DepthMap) -> NDArray[np.float32]:
         """Return (H, W, 3) float32 points in metres, NaN where there is none.
 
         The array is reused by the next call.
         """
-        np.multiply(self._across, depth.depth_m, out=self._x_m)
-        np.multiply(self._down, depth.depth_m, out=self._y_m)
+        self._multiply(depth)
         import_cv2("point clouds").merge([self._x_m, self._y_m, depth.depth_m], self._points_m)
         return self._points_m
 
@@ -77,9 +77,18 @@ class CloudMapper:
         """
         if image.shape != self._points_m.shape:
             raise InputError(f"the picture is {image.shape}; the cloud is {self._points_m.shape}")
-        points = self.organized(depth).reshape(-1, 3)
+        cv2 = import_cv2("point clouds")
+        # A point and its colour travel in 16 bytes, which NumPy takes four times as fast as 12 or 3.
+        colors = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.float32)[..., 0]
+        self._multiply(depth)
+        cv2.merge([self._x_m, self._y_m, depth.depth_m, colors], self._colored)
         kept = np.flatnonzero(depth.validity.ravel() == Validity.VALID)
-        return PointCloud(points.take(kept, axis=0), image.reshape(-1, 3).take(kept, axis=0))
+        points = self._colored.reshape(-1, 4).take(kept, axis=0)
+        return PointCloud(points[:, :3], points.view(np.uint8)[:, 12:15])
+
+    def _multiply(self, depth: DepthMap) -> None:
+        np.multiply(self._across, depth.depth_m, out=self._x_m)
+        np.multiply(self._down, depth.depth_m, out=self._y_m)
 
 
 def write_ply(path: Path, cloud: PointCloud) -> Path:
