@@ -22,7 +22,7 @@ def test_the_file_name_tells_size_and_precision():
     ("fields", "message"),
     [
         ({"model": "las3"}, "model is 'las3'; choose one of: las1, las2_s"),
-        ({"precision": "int8"}, "precision is 'int8'; choose one of: fp32, fp16"),
+        ({"precision": "int4"}, "precision is 'int4'; choose one of: fp32, fp16, int8"),
         ({"exporter": "onnx"}, "exporter is 'onnx'; choose one of: torchscript, dynamo"),
         ({"height": 64}, "height is 64 and width is None; a fixed size needs both"),
         ({"height": 100, "width": 128}, "height is 100; it must be a multiple of 32 .* Use 128"),
