@@ -182,6 +182,14 @@ def run(
             help="Stream a side-by-side camera (number, device or URL); twice for two.",
         ),
     ] = None,
+    camera_size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", show_default="the driver's", help="Of the cameras' pictures."),
+    ] = None,
+    camera_format: Annotated[
+        str | None,
+        typer.Option(show_default="the driver's", help="Of the cameras, four letters: MJPG, YUYV."),
+    ] = None,
     folder: Annotated[
         list[Path] | None,
         typer.Option(
@@ -264,10 +272,13 @@ def run(
     options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric, view)
     if streams:
         from litestereo.runtime.stream.command import StreamRequest, run_stream
+        from litestereo.runtime.stream.opencv_sources import CameraOptions
 
+        asked = camera_size or camera_format
         request = StreamRequest(
             tuple(video or ()),
             tuple(camera or ()),
+            CameraOptions(camera_size, fourcc=camera_format) if asked else None,
             tuple(folder or ()),
             output=options,
             realtime=realtime,

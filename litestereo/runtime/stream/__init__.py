@@ -12,11 +12,17 @@ from litestereo.runtime.stream.deadline import DeadlineOptions, Level
 from litestereo.runtime.stream.frames import SourceFrame, StreamResult
 from litestereo.runtime.stream.heap import PauseMeter, steady_heap
 from litestereo.runtime.stream.jitter import JitterMeter
-from litestereo.runtime.stream.opencv_sources import cameras, folders, videos
+from litestereo.runtime.stream.opencv_sources import (
+    CameraOptions,
+    cameras,
+    folders,
+    videos,
+)
 from litestereo.runtime.stream.sources import PushSource, RepeatedPair
 from litestereo.runtime.stream.stream import StereoStream, StreamOptions
 
 __all__ = [
+    "CameraOptions",
     "DeadlineOptions",
     "JitterMeter",
     "Level",

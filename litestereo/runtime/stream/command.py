@@ -22,7 +22,7 @@ from litestereo.runtime.preprocess import rgb_pair
 from litestereo.runtime.stream.deadline import DeadlineOptions, Level
 from litestereo.runtime.stream.frames import StreamResult
 from litestereo.runtime.stream.jitter import JitterMeter
-from litestereo.runtime.stream.opencv_sources import cameras, folders, videos
+from litestereo.runtime.stream.opencv_sources import CameraOptions, cameras, folders, videos
 from litestereo.runtime.stream.sources import FrameSource
 from litestereo.runtime.stream.stream import StereoStream, StreamOptions
 from litestereo.runtime.visualize import robust_maximum_px
@@ -39,6 +39,7 @@ class StreamRequest:
     Attributes:
         videos: one side-by-side file, or left and right.
         cameras: same, of cameras.
+        camera_options: what is asked of the cameras.
         folders: same, of folders.
         output: what is written of each result, and where.
         realtime: play videos at their own speed.
@@ -55,6 +56,7 @@ class StreamRequest:
 
     videos: tuple[Path, ...] = ()
     cameras: tuple[str, ...] = ()
+    camera_options: CameraOptions | None = None
     folders: tuple[Path, ...] = ()
     output: OutputOptions = dataclasses.field(default_factory=lambda: OutputOptions(Path("out")))
     realtime: bool = False
@@ -76,6 +78,8 @@ class StreamRequest:
                 "need one source: --video, --camera or --folder; once for pictures that hold both "
                 "eyes side by side, twice for left and right"
             )
+        if self.camera_options is not None and not self.cameras:
+            raise InputError("--camera-size and --camera-format belong to cameras; add --camera")
         if self.rate_hz is None and (self.shrinks or self.max_age_ms is not None):
             raise InputError("--shrink and --max-age belong to a deadline; give its --rate, too")
         if self.output.names_a_file:
@@ -87,7 +91,8 @@ class StreamRequest:
             return videos(*self.videos, realtime=self.realtime)
         if self.folders:
             return folders(*self.folders)
-        return cameras(*(int(each) if each.isdecimal() else each for each in self.cameras))
+        devices = (int(each) if each.isdecimal() else each for each in self.cameras)
+        return cameras(*devices, options=self.camera_options)
 
     def options(self) -> StreamOptions:
         """Return how the stream runs."""

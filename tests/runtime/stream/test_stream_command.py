@@ -8,6 +8,8 @@ import pytest
 from stand_in import write_stand_in
 
 from litestereo.cli import run_main
+from litestereo.errors import InputError
+from litestereo.runtime.stream import CameraOptions, command
 
 SIZE = (64, 96)
 K_TXT = "80 0 47.5 0 80 31.5 0 0 1\n0.1\n"
@@ -105,6 +107,8 @@ def test_a_video_in_real_time_with_a_deadline(capsys, tmp_path, artifact):
         (["--video", "a", "--video", "b", "--video", "c"], "need one source"),
         (["--video", "a", "--shrink", "0.5"], "belong to a deadline"),
         (["--video", "a", "-o", "one.png"], "a stream needs a folder"),
+        (["--video", "a", "--camera-format", "MJPG"], "belong to cameras"),
+        (["--camera", "0", "--camera-format", "JPEGS"], "four letters"),
     ],
 )
 def test_what_cannot_be_streamed_is_one_line(capsys, artifact, arguments, words):
@@ -118,3 +122,17 @@ def test_a_stream_takes_no_pictures(capsys):
     with pytest.raises(SystemExit) as leaving:
         run_main(["left.png", "right.png", "--camera", "0"])
     assert leaving.value.code == 2
+
+
+def test_what_is_asked_of_a_camera_reaches_it(capsys, artifact, monkeypatch):
+    asked = {}
+
+    def opened(*devices, options):
+        asked.update(devices=devices, options=options)
+        raise InputError("seen")
+
+    monkeypatch.setattr(command, "cameras", opened)
+    arguments = ["--camera", "2", "--camera", "/dev/cam", "--camera-size", "720", "1280"]
+    assert run_main([*arguments, "--camera-format", "MJPG", "--model", str(artifact)]) == 1
+    assert asked["devices"] == (2, "/dev/cam")
+    assert asked["options"] == CameraOptions(size=(720, 1280), fourcc="MJPG")
