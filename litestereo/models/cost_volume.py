@@ -109,11 +109,35 @@ class _Conv3d(nn.Conv3d):
         return cast(nn.Module, super()._apply(as_matrix, recurse))  # type: ignore[no-untyped-call]
 
 
+class _BatchNorm3d(nn.BatchNorm3d):
+    """Batch normalisation whose training pass suits tensors of few channels.
+
+    PyTorch's kernel works on each channel with one block of threads: four channels leave a GPU
+    idle. LAS1's training step took 214 ms with it and 136 ms without (H200, 32 pairs of 256x512).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.running_mean is None or self.running_var is None:
+            return super().forward(input)
+        variance, mean = torch.var_mean(input.float(), dim=(0, 2, 3, 4), correction=0)
+        with torch.no_grad():
+            count = input.numel() // input.shape[1]
+            momentum = self.momentum or 0.0
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        shape = (1, -1, 1, 1, 1)
+        return (input.float() * scale.view(shape) + shift.view(shape)).to(input.dtype)
+
+
 class _Conv3dBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.conv = _Conv3d(channels_in, channels_out, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm3d(channels_out)
+        self.bn = _BatchNorm3d(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu6(self.bn(self.conv(x)))

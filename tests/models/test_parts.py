@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from litestereo.models.convnext import ConvNeXtBlock
 from litestereo.models.cost_volume import (
+    _BatchNorm3d,
     all_pairs_volume,
     correlation_volume,
     grouped_correlation_volume,
@@ -182,3 +183,18 @@ def test_half_precision_stays_out_of_statistics_disparity_and_confidence():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         again = convex_upsample(torch.full((1, 1, 3, 3), 41.01), torch.zeros(1, 9, 12, 12))
     assert torch.equal(exact, again)
+
+
+def test_few_channels_are_normalised_as_torch_does():
+    torch.manual_seed(3)
+    ours, theirs = _BatchNorm3d(4), torch.nn.BatchNorm3d(4)
+    x = torch.randn(2, 4, 5, 6, 7) * 3 + 1
+    inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    outputs = [norm(i) for norm, i in zip((ours, theirs), inputs, strict=True)]
+    for output in outputs:
+        (output * torch.arange(output.numel()).view(output.shape).sin()).sum().backward()
+    assert torch.allclose(*outputs, atol=1e-5)
+    assert torch.allclose(inputs[0].grad, inputs[1].grad, atol=1e-5)
+    for name in ("running_mean", "running_var"):
+        assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-6)
+    assert torch.allclose(ours.eval()(x), theirs.eval()(x))

@@ -19,7 +19,7 @@ from litestereo.training.profile import profile_training
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 from litestereo.training.state import Average
-from litestereo.training.supervised import train
+from litestereo.training.supervised import TrainingRun, train
 
 TINY = {
     "batch": 1,
@@ -159,7 +159,20 @@ def test_profile_times_every_part(tmp_path):
     assert not options.output.exists()
 
 
+def test_a_schedule_fits_its_sitting(tmp_path):
+    options = TrainOptions(output=tmp_path, steps=10**6, minutes=1, fit_schedule=True, **TINY)
+    run = TrainingRun(options)
+    run._fit_schedule(0.5)
+    assert 100 < run.total_steps <= 0.97 * 120
+    assert options.learning_rate(run.total_steps, of=run.total_steps) == pytest.approx(
+        0.01 * options.peak_learning_rate
+    )
+    with pytest.raises(TrainingError, match="minutes"):
+        TrainOptions(output=tmp_path, fit_schedule=True)
+
+
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own, of torch.jit
 def test_two_steps_on_a_gpu(tmp_path):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA GPU here")
