@@ -6,6 +6,7 @@ names. The figures of a set are all "less is better", and each has a limit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -72,8 +73,12 @@ class Sensitivity:
         return sum(one.cost_share for one in self.alone if one.added in self.chosen)
 
     def to_json(self) -> dict[str, object]:
-        """Return the curve as JSON values."""
-        return {**asdict(self), "cost_share": round(self.cost_share, 4)}
+        """Return the curve as JSON values; what is no finite number becomes null."""
+        found = {**asdict(self), "cost_share": round(self.cost_share, 4)}
+        for step in (*found["alone"], *found["steps"]):
+            step["figures"] = {name: _finite(value) for name, value in step["figures"].items()}
+            step["budget_used"] = _finite(step["budget_used"])
+        return found
 
 
 def search_blocks(
@@ -134,6 +139,11 @@ def _longest(
             too_many = tried
         tried = (fits + too_many) // 2
     return list(order[:fits]), steps
+
+
+def _finite(value: float) -> float | None:
+    """Return a number that JSON can hold."""
+    return value if math.isfinite(value) else None
 
 
 def _used(figures: Figures, limits: Figures) -> float:

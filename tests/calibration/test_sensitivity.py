@@ -1,6 +1,7 @@
 """The search on blocks whose errors are known."""
 
 import itertools
+import json
 
 import pytest
 
@@ -55,6 +56,9 @@ def test_nothing_fits():
     found = search_blocks(BLOCKS, score=lambda _: {"e": float("nan")}, limits={"e": 0.1})
     assert found.chosen == ()
     assert all(one.budget_used == float("inf") for one in found.alone)
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["alone"][0]["figures"] == {
+        "e": None
+    }
 
 
 def test_everything_fits_at_the_first_try():
