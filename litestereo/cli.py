@@ -304,7 +304,11 @@ def run(
         gpu=GpuOptions(cache_dir=engine_cache, progress=_say),
     ) as engine:
         if streams:
-            print(json.dumps(run_stream(engine, request, progress=_say), indent=1))
+            streamed = run_stream(engine, request, progress=_say)
+            print(json.dumps(streamed, indent=1))
+            if not streamed["health"]["frames_out"]:
+                _say("no pair gave a result")
+                raise typer.Exit(1)
             return
         reports = _watched(run_pairs(engine, sources, options=options), total=len(sources))
         summary = batch_summary(engine, reports)

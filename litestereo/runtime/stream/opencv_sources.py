@@ -100,6 +100,11 @@ def _folder_pairs(left: str, right: str | None) -> Sequence[PairSource]:
         sides = [Path(left) / name for name in names]
         if all(side.is_dir() for side in sides):
             return find_pairs(str(sides[0]), str(sides[1]))
+    if not Path(left).is_dir() and not any(letter in left for letter in "*?["):
+        raise InputError(
+            f"{left} is no folder; give one that holds left and right pictures in folders of "
+            "these names, or pictures with both eyes side by side"
+        )
     return find_side_by_side([left])
 
 

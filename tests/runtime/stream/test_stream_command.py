@@ -103,6 +103,7 @@ def test_a_video_in_real_time_with_a_deadline(capsys, tmp_path, artifact):
     [
         (["--camera", "/dev/no_such"], "camera /dev/no_such cannot be opened"),
         (["--video", "no.mp4"], "no.mp4 is not a file"),
+        (["--folder", "nowhere"], "nowhere is no folder"),
         (["--video", "no.mp4", "--camera", "0"], "need one source"),
         (["--video", "a", "--video", "b", "--video", "c"], "need one source"),
         (["--video", "a", "--shrink", "0.5"], "belong to a deadline"),
@@ -136,3 +137,15 @@ def test_what_is_asked_of_a_camera_reaches_it(capsys, artifact, monkeypatch):
     assert run_main([*arguments, "--camera-format", "MJPG", "--model", str(artifact)]) == 1
     assert asked["devices"] == (2, "/dev/cam")
     assert asked["options"] == CameraOptions(size=(720, 1280), fourcc="MJPG")
+
+
+def test_a_stream_without_a_result_is_a_failure(capsys, tmp_path, artifact):
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "a.png").write_bytes(b"broken")
+    with pytest.raises(SystemExit) as leaving:
+        run_main(["--folder", str(tmp_path), "--model", str(artifact), "-o", str(tmp_path / "o")])
+    assert leaving.value.code == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["health"]["invalid"] == 1
+    assert said.err.endswith("no pair gave a result\n")
