@@ -225,13 +225,18 @@ def make_node(name: str = "litestereo", *, ros: Ros | None = None) -> Any:  # no
     return node
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the node until it is interrupted; it configures and activates itself."""
-    ros = import_ros()
+def main(arguments: Sequence[str] | None = None, *, ros: Ros | None = None) -> None:
+    """Run the node until it is interrupted.
+
+    It configures and activates itself unless the parameter `autostart` is false. `ros` replaces
+    the installed one in tests.
+    """
+    ros = ros or import_ros()
     ros.rclpy.init(args=None if arguments is None else list(arguments))
     node = make_node(ros=ros)
     try:
-        if node.trigger_configure() == ros.lifecycle.TransitionCallbackReturn.SUCCESS:
+        started = ros.lifecycle.TransitionCallbackReturn.SUCCESS
+        if node.get_parameter("autostart").value and node.trigger_configure() == started:
             node.trigger_activate()
         ros.rclpy.spin(node)
     except (KeyboardInterrupt, ros.executors.ExternalShutdownException):

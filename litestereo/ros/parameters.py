@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "reliable_results": True,
     "qos_depth": 2,
     "health_every_s": 10.0,  # 0 logs none
+    "autostart": True,  # configure and activate by itself; False waits for a lifecycle manager
 }
 
 

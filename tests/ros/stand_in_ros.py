@@ -210,7 +210,7 @@ def stand_in_ros(**overrides):
     """Return ROS with a node class of its own, whose parameters are overridden."""
     node = type("LifecycleNode", (LifecycleNode,), {"overrides": overrides})
     return Ros(
-        rclpy=SimpleNamespace(),
+        rclpy=SimpleNamespace(init=lambda args: None, try_shutdown=lambda: None),
         executors=SimpleNamespace(ExternalShutdownException=type("Shutdown", (Exception,), {})),
         lifecycle=SimpleNamespace(
             LifecycleNode=node,

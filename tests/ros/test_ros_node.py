@@ -11,7 +11,7 @@ from stand_in import write_stand_in
 from stand_in_ros import FAILURE, SUCCESS, CameraInfo, Image, stand_in_ros
 
 from litestereo.errors import InputError, MissingDependencyError
-from litestereo.ros.node import import_ros, make_node
+from litestereo.ros.node import import_ros, main, make_node
 from litestereo.ros.parameters import DEFAULTS, NodeParameters
 
 SIZE = (64, 96)
@@ -128,6 +128,24 @@ def test_a_life_twice_over(node):
         assert not node.subscriptions
         assert node.trigger_cleanup() == SUCCESS
         assert not node.publishers
+
+
+@pytest.mark.parametrize(("autostart", "state"), [(True, "active"), (False, "unconfigured")])
+def test_the_program_starts_the_node_and_ends_with_its_launch_file(tmp_path, autostart, state):
+    model = str(write_stand_in(tmp_path / "stand_in.onnx"))
+    ros = stand_in_ros(model=model, threads=1, autostart=autostart)
+    seen = []
+
+    def spin(node):
+        seen.extend([node, node.state])
+        raise ros.executors.ExternalShutdownException
+
+    ros.rclpy.spin = spin
+    main([], ros=ros)
+    node, before = seen
+    assert before == state
+    assert node.destroyed
+    assert not node.publishers
 
 
 def test_a_wrong_parameter_keeps_it_unconfigured_and_says_why():
