@@ -8,6 +8,7 @@ callbacks only stamp and hand over, so that no synchroniser's queue ages them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,6 +21,8 @@ from litestereo.ros.parameters import DEFAULTS, NodeParameters
 from litestereo.runtime.engine import StereoEngine
 
 __all__ = ["Ros", "StereoAdapter", "import_ros", "main", "make_node"]
+
+log = logging.getLogger("litestereo")
 
 _IMAGE_NAMES = ("height", "width", "encoding", "step", "data")
 
@@ -74,6 +77,24 @@ def import_ros() -> Ros:
     return Ros(*modules)
 
 
+class _RosLog(logging.Handler):
+    """Hands the library's log, health and warnings, to the node's."""
+
+    def __init__(self, node: Any) -> None:  # noqa: ANN401 - rclpy's node
+        super().__init__(logging.INFO)
+        self._node = node
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # A call each: rclpy refuses two severities from one line of code.
+        logger, text = self._node.get_logger(), record.getMessage()
+        if record.levelno >= logging.ERROR:
+            logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            logger.warning(text)
+        else:
+            logger.info(text)
+
+
 class StereoAdapter:
     """Turns the node's transitions and messages into calls of a `Bridge`."""
 
@@ -86,6 +107,7 @@ class StereoAdapter:
         self._bridge: Bridge | None = None
         self._publishers: dict[str, Any] = {}
         self._subscriptions: list[Any] = []
+        self._log: _RosLog | None = None
 
     def attach(self, node: Any) -> None:  # noqa: ANN401 - rclpy's node
         """Take the node and declare its parameters."""
@@ -95,6 +117,9 @@ class StereoAdapter:
 
     def configure(self) -> None:
         """Read the parameters, load the engine, make the publishers."""
+        self._log = self._log or _RosLog(self._node)
+        log.addHandler(self._log)
+        log.setLevel(logging.INFO)
         values = {name: self._node.get_parameter(name).value for name in DEFAULTS}
         parameters = NodeParameters.from_values(values)
         self._engine = StereoEngine.load(
@@ -165,6 +190,8 @@ class StereoAdapter:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+        if self._log is not None:
+            log.removeHandler(self._log)
 
     def _subscribe(self, kind: Any, topic: str, take: Any, qos: Any) -> None:  # noqa: ANN401
         self._subscriptions.append(self._node.create_subscription(kind, topic, take, qos))

@@ -127,7 +127,7 @@ class LifecycleNode:
     def __init__(self, name):
         self.name, self.state = name, "unconfigured"
         self.parameters, self.publishers, self.subscriptions = {}, {}, {}
-        self.errors = []
+        self.errors, self.warnings, self.infos = [], [], []
         self.now_s = 100.0
         self.destroyed = False
 
@@ -158,7 +158,9 @@ class LifecycleNode:
         return SimpleNamespace(now=lambda: now)
 
     def get_logger(self):
-        return SimpleNamespace(error=self.errors.append)
+        return SimpleNamespace(
+            error=self.errors.append, warning=self.warnings.append, info=self.infos.append
+        )
 
     def destroy_node(self):
         self.destroyed = True

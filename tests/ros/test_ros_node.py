@@ -1,5 +1,6 @@
 """The node on a stand-in of ROS: its life, its topics, and what it publishes."""
 
+import logging
 import subprocess
 import sys
 import time
@@ -106,11 +107,24 @@ def test_raw_pictures_are_rectified_by_the_infos(tmp_path):
     node.on_shutdown(None)
 
 
-def test_pictures_without_infos_are_lost_and_said_so(node, caplog):
+def test_pictures_without_infos_are_lost_and_said_so(node):
     node.trigger_configure()
     node.trigger_activate()
     show(node, 32, at_s=99.9)
-    assert "no camera_info" in caplog.text
+    assert "no camera_info" in node.warnings[0]
+
+
+def test_health_is_in_the_log_of_the_node_while_it_lives(tmp_path):
+    model = str(write_stand_in(tmp_path / "stand_in.onnx"))
+    node = activated(make_node(ros=stand_in_ros(model=model, threads=1, health_every_s=0.05)))
+    until_s = time.monotonic() + 10
+    while not node.infos and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert "out 0" in node.infos[0]
+    node.on_shutdown(None)
+    count = len(node.infos)
+    logging.getLogger("litestereo.stream").info("nobody hears this")
+    assert len(node.infos) == count
 
 
 def test_qos_takes_any_camera_and_serves_any_viewer(node):
