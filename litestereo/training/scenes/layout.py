@@ -105,6 +105,7 @@ def sample_scenes(
     _place_planes(draw, frame, centre, extent, angles, depth)
     _place_room(draw, frame, centre, extent, angles, depth)
     _place_street(draw, frame, centre, extent, angles, depth)
+    _thin_out(draw, centre)
     rotation = _rotations(angles)
     axes = rotation.transpose(-1, -2) / extent[..., None]
     return Scene(
@@ -127,6 +128,8 @@ def _sample_frame(draw: Draw, batch: int, size: tuple[int, int], bound_px: float
     nearest = draw.log_uniform(batch, low=10.0, high=bound_px)
     # Streets and rooms end far away; cards and clutter stand before a wall at any distance.
     wall_share = draw.uniform(batch, low=0.04, high=0.7)
+    distant = draw.chance(batch, p=0.3)
+    wall_share = torch.where(distant, draw.log_uniform(batch, low=0.005, high=0.1), wall_share)
     far = torch.where((mode == _CLUTTER) | (mode == _FRONTAL), wall_share, wall_share * 0.35)
     return _Frame(
         mode=mode,
@@ -221,6 +224,10 @@ def _place_planes(
     _set(extent, closed, _WALL, torch.stack([huge, huge, reach * 0.1], -1))
     _set(angles, closed, _WALL, torch.cat([slant.clamp(-0.8, 0.8), zero[:, None]], -1))
 
+    # Some clutter floats before the sky alone: a textured ground at infinity, as behind a window.
+    open_air = frame.is_mode(_CLUTTER) & draw.chance(batch, p=0.2)
+    _set(centre, open_air, _WALL, torch.stack([zero, zero, zero - 1e5], -1))
+
     supported = (closed & draw.chance(batch, p=0.45)) | frame.is_mode(_STREET)
     drop = (frame.height - frame.principal[:, 1]) / frame.nearest_px
     lean = draw.normal(batch, 2, std=0.04)
@@ -302,6 +309,16 @@ def _place_street(
         _set(angles, street, index, torch.stack([yaw, tip, yaw * 0], -1))
 
 
+def _thin_out(draw: Draw, centre: Tensor) -> None:
+    """Put a share of the objects out of sight, so that scenes are crowded or nearly empty."""
+    batch = centre.shape[0]
+    hidden = draw.uniform(batch, _COUNT) > draw.uniform(batch, 1, low=0.2, high=1.2)
+    hidden[:, : _SIDE_WALLS.stop] = False
+    hidden[:, ROOM] = False
+    away = torch.tensor([0.0, 0.0, -1e5], device=draw.device)
+    centre.copy_(torch.where(hidden[..., None], away, centre))
+
+
 def _rotations(angles: Tensor) -> Tensor:
     """Return (B, P, 3, 3) matrices whose columns are the local axes in the world."""
     (cy, cp, cr), (sy, sp, sr) = angles.cos().unbind(-1), angles.sin().unbind(-1)
@@ -375,9 +392,9 @@ def _lights(draw: Draw, atlas: Atlas, frame: _Frame, depth: Tensor) -> dict[str,
     waves = draw.normal(batch, 9) * (12.0 / scene_width)[:, None]
     strength = draw.uniform(batch, 1, high=0.55) * draw.chance(batch, 1, p=0.5)
     texture = draw.integers(batch, 1, high=atlas.count).float()
-    per_pixel = draw.log_uniform(batch, 1, low=0.2, high=1.0)
-    colour = draw.uniform(batch, 1, low=0.4, high=1.0) + draw.normal(batch, 3, std=0.08)
-    contrast = draw.uniform(batch, 1, high=0.5)
+    per_pixel = draw.log_uniform(batch, 1, low=0.2, high=2.0)
+    colour = draw.uniform(batch, 1, low=0.3, high=1.0) + draw.normal(batch, 3, std=0.08)
+    contrast = draw.uniform(batch, 1, high=1.1)
     return {
         "light": torch.cat([toward, ambient], 1),
         "shadow": torch.cat([waves, strength], 1),
