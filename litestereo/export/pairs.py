@@ -72,8 +72,20 @@ def mirrored(pair: Pair) -> Pair:
 
 
 def _fitted(pictures: StereoPair, *, size: tuple[int, int] | None, name: str) -> Pair:
-    """Return the pair scaled to fit into `size` and padded to it; None keeps its own size."""
+    """Return the pair scaled to cover `size` and cropped to its middle; None keeps its own size.
+
+    Covered, not padded: a margin of repeated pixels matches everywhere equally well, so what a
+    network says of it is decided by rounding and judges nothing.
+    """
     height, width = pictures.left.shape[:2]
-    scale = 1.0 if size is None else min(size[0] / height, size[1] / width)
-    left, right, _ = padded_pair(pictures.left, pictures.right, scale=scale, fixed_size=size)
+    scale = 1.0 if size is None else max(size[0] / height, size[1] / width)
+    left, right, frame = padded_pair(pictures.left, pictures.right, scale=scale)
+    if size is None:
+        return Pair(name, left, right)
+    top = frame.top + (frame.scaled_size[0] - size[0]) // 2
+    column = frame.left + (frame.scaled_size[1] - size[1]) // 2
+    left, right = (
+        np.ascontiguousarray(picture[top : top + size[0], column : column + size[1]])
+        for picture in (left, right)
+    )
     return Pair(name, left, right)

@@ -55,6 +55,16 @@ def test_a_fixed_artefact_is_judged_on_two_pairs_of_its_size(pair_files):
     assert not np.array_equal(pairs[0].left, pairs[1].left)
 
 
+@pytest.mark.parametrize("size", [(384, 1248), (320, 64), (64, 128)])
+def test_a_fixed_size_is_filled_with_picture(pair_files, size):
+    """Repeated pixels match everywhere equally well: what is said of them judges nothing."""
+    first, _ = gate_pairs(ExportOptions(pair=pair_files, height=size[0], width=size[1]))
+    assert first.size == size
+    for eye in (first.left, first.right):
+        edges = [eye[:8], eye[-8:], eye[:, :8].swapaxes(0, 1), eye[:, -8:].swapaxes(0, 1)]
+        assert all(len(np.unique(edge, axis=0)) > 1 for edge in edges)
+
+
 def test_a_mirrored_pair_swaps_the_eyes(pair):
     twice = mirrored(mirrored(pair))
     np.testing.assert_array_equal(mirrored(pair).left, pair.right[:, ::-1])
