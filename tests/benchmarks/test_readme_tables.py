@@ -21,13 +21,27 @@ MARKED = "before\n<!-- table: {} -->\nold\n<!-- end -->\nafter\n"
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_committed_result_is_whole_and_tells_nothing_private(path):
     read_result(path)
+    assert_nothing_private(path)
+
+
+def assert_nothing_private(path):
     text = path.read_text()
     for private in ("/home/", "/root/", "/work/", "/tmp/", "/Users/"):
         assert private not in text, f"{path.name} names a folder of the machine: {private}"
 
 
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("training/*")), ids=lambda path: path.stem)
+def test_a_training_run_says_what_it_was_and_what_came(path):
+    assert_nothing_private(path)
+    run = json.loads(path.read_text())
+    assert {"what", "device", "torch", "commit", "options", "came", "log"} <= run.keys()
+    steps = [line["step"] for line in run["log"]]
+    assert steps == sorted(steps)
+    assert all(line["loss"] > 0 for line in run["log"])
+
+
 def test_results_hold_nothing_else():
-    others = [path.name for path in RESULTS.glob("*") if path.suffix not in (".json", ".md")]
+    others = [path for path in RESULTS.rglob("*") if path.is_file() and path.suffix != ".json"]
     assert others == []
 
 
