@@ -3,50 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from litestereo.errors import EngineError, MissingDependencyError
 from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.backends.onnxruntime_session import (
+    SessionBackend,
     check_graph,
     open_session,
     read_manifest,
-    run,
     session_options,
 )
-from litestereo.runtime.manifest import Manifest
 
 __all__ = ["OnnxRuntimeCpu", "load"]
 
 _PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeCpu:
+class OnnxRuntimeCpu(SessionBackend):
     """A loaded artefact; made by `load`."""
 
     name = "onnxruntime-cpu"
     device = "cpu"
     # ONNX Runtime computes half-precision graphs in float32 on a CPU.
     precision = "fp32"
-
-    def __init__(self, session: Any, manifest: Manifest) -> None:  # noqa: ANN401 - untyped package
-        """Take over an open session."""
-        self._session = session
-        self.manifest = manifest
-        self.fixed_size = manifest.input.fixed_size
-
-    def infer(
-        self, left: NDArray[np.uint8], right: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return disparity and confidence of one padded pair, in fresh arrays."""
-        return run(self._session, left, right)
-
-    def close(self) -> None:
-        """Drop the session."""
-        self._session = None
 
 
 def load(artifact: Path, options: BackendOptions) -> OnnxRuntimeCpu:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from litestereo.errors import EngineError, MissingDependencyError
 from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.backends.onnxruntime_session import (
+    SessionBackend,
     check_graph,
     open_session,
     read_manifest,
@@ -41,29 +41,17 @@ _JETSON = (
 )
 
 
-class OnnxRuntimeCuda:
+class OnnxRuntimeCuda(SessionBackend):
     """A loaded artefact; made by `load`."""
 
     name = "onnxruntime-cuda"
 
     def __init__(self, session: Any, manifest: Manifest, *, device: str) -> None:  # noqa: ANN401
         """Take over a session that has run on the GPU."""
-        self._session = session
-        self.manifest = manifest
+        super().__init__(session, manifest)
         self.device = device
         # The CUDA provider computes each node in the type that the graph gives it.
         self.precision: str = manifest.precision
-        self.fixed_size = manifest.input.fixed_size
-
-    def infer(
-        self, left: NDArray[np.uint8], right: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return disparity and confidence of one padded pair, in fresh arrays."""
-        return run(self._session, left, right)
-
-    def close(self) -> None:
-        """Drop the session."""
-        self._session = None
 
 
 def load(artifact: Path, options: BackendOptions) -> OnnxRuntimeCuda:

@@ -15,6 +15,7 @@ from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.manifest import METADATA_KEY, Manifest
 
 __all__ = [
+    "SessionBackend",
     "check_graph",
     "open_session",
     "read_manifest",
@@ -28,6 +29,26 @@ _OUTPUTS = ("disparity", "confidence")
 # How protobuf writes the key "location" of a tensor that lives in another file. ONNX Runtime would
 # resolve it against the working directory, so an artefact must not have any.
 _EXTERNAL_DATA = b"\n\x08location\x12"
+
+
+class SessionBackend:
+    """What every backend on an ONNX Runtime session is; its `load` makes it."""
+
+    def __init__(self, session: Any, manifest: Manifest) -> None:  # noqa: ANN401 - untyped package
+        """Take over an open session."""
+        self._session = session
+        self.manifest = manifest
+        self.fixed_size = manifest.input.fixed_size
+
+    def infer(
+        self, left: NDArray[np.uint8], right: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return disparity and confidence of one padded pair, in fresh arrays."""
+        return run(self._session, left, right)
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._session = None
 
 
 def open_session(artifact: Path, options: Any, *, providers: Sequence[Any]) -> Any:  # noqa: ANN401
