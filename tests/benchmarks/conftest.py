@@ -41,3 +41,20 @@ def data(tmp_path):
     for make in (trees.kitti2012, trees.kitti2015, trees.middeval3, trees.meta):
         make(root / make.__name__)
     return root
+
+
+@pytest.fixture
+def run_command(capsys):
+    """Turn a command's main function into one that returns (status, stdout, stderr)."""
+
+    def command(main):
+        def run(*arguments):
+            try:
+                status = main([str(argument) for argument in arguments])
+            except SystemExit as leaving:
+                status = leaving.code or 0
+            return status, *capsys.readouterr()
+
+        return run
+
+    return command

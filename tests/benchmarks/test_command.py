@@ -19,17 +19,9 @@ from litestereo.cli import eval_main
 
 
 @pytest.fixture
-def stereo_eval(capsys):
+def stereo_eval(run_command):
     """Run the command; return (status, stdout, stderr)."""
-
-    def run(*arguments):
-        try:
-            status = eval_main([str(argument) for argument in arguments])
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        return status, *capsys.readouterr()
-
-    return run
+    return run_command(eval_main)
 
 
 class Page(HTMLParser):

@@ -12,17 +12,9 @@ from litestereo.cli import bench_main
 
 
 @pytest.fixture
-def stereo_bench(capsys):
+def stereo_bench(run_command):
     """Run the command; return (status, stdout, stderr)."""
-
-    def run(*arguments):
-        try:
-            status = bench_main([str(argument) for argument in arguments])
-        except SystemExit as leaving:
-            status = leaving.code or 0
-        return status, *capsys.readouterr()
-
-    return run
+    return run_command(bench_main)
 
 
 @pytest.fixture
