@@ -545,11 +545,13 @@ def evaluate(
         typer.Option(show_default="bundled", help="Checkpoint, or artefact's file."),
     ] = None,
     backend: Annotated[
-        str, typer.Option(help="onnxruntime-cpu, torch, or sgbm: OpenCV's StereoSGBM.")
+        str,
+        typer.Option(help="One of stereo-run's, torch, or sgbm: OpenCV's StereoSGBM."),
     ] = "onnxruntime-cpu",
     device: Annotated[
         str | None, typer.Option(show_default="cpu", help="Of --backend torch, such as cuda.")
     ] = None,
+    engine_cache: EngineCache = None,
     layout: Annotated[
         str | None,
         typer.Option(show_default="recognised", help="Layout of DATA, such as kitti2015."),
@@ -576,6 +578,7 @@ def evaluate(
 
     from litestereo.benchmarks.command import EvaluationRequest, run_evaluation
     from litestereo.benchmarks.table import evaluation_table
+    from litestereo.runtime.tensorrt.options import GpuOptions
 
     request = EvaluationRequest(
         tuple(data),
@@ -583,6 +586,7 @@ def evaluate(
         weights=weights,
         backend=backend,
         device=device,
+        gpu=GpuOptions(cache_dir=engine_cache, progress=_say),
         layout=layout,
         holes=holes,
         output=output,

@@ -16,6 +16,7 @@ from litestereo.benchmarks.page import PictureWriter, write_page
 from litestereo.benchmarks.report import EvaluationReport
 from litestereo.benchmarks.scenes import Scene
 from litestereo.runtime.files import write_atomic
+from litestereo.runtime.tensorrt.options import GpuOptions
 
 __all__ = ["EvaluationRequest", "run_evaluation"]
 
@@ -30,6 +31,7 @@ class EvaluationRequest:
         weights: checkpoint or artefact; None takes the bundled one.
         backend: one of `matchers.BACKENDS`.
         device: of the torch backend; None is the CPU.
+        gpu: of the runtime's GPU backends; None: their defaults.
         layout: one of `datasets.LAYOUT_NAMES`; None recognises it.
         holes: treatment of pixels without an answer.
         output: folder for `report.json` and `errors/`; None writes nothing.
@@ -41,6 +43,7 @@ class EvaluationRequest:
     weights: Path | None = None
     backend: str = "onnxruntime-cpu"
     device: str | None = None
+    gpu: GpuOptions | None = None
     layout: str | None = None
     holes: str = "fill"
     output: Path | None = None
@@ -67,7 +70,11 @@ def run_evaluation(
     if request.output is not None:
         pictures = PictureWriter(request.output, options=options, page=request.html)
     with open_matcher(
-        request.backend, model=request.model, weights=request.weights, device=request.device
+        request.backend,
+        model=request.model,
+        weights=request.weights,
+        device=request.device,
+        gpu=request.gpu,
     ) as matcher:
         report = evaluate(
             matcher, found, options=options, confidence=True, watch=pictures, progress=progress

@@ -1,4 +1,4 @@
-"""What `stereo-eval` can score: networks in torch and ONNX Runtime, and OpenCV's StereoSGBM.
+"""What `stereo-eval` can score: networks in torch, on the runtime's backends, and StereoSGBM.
 
 **Convention**: a matcher says NaN where it has no answer; filling holes is the metrics' business.
 """
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litestereo.errors import InputError
+from litestereo.runtime.backends import BACKEND_NAMES
 from litestereo.runtime.opencv import import_cv2
 from litestereo.runtime.preprocess import (
     disparity_from_padded,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from litestereo.runtime.engine import StereoEngine
+    from litestereo.runtime.tensorrt.options import GpuOptions
 
 __all__ = [
     "BACKENDS",
@@ -40,7 +42,7 @@ __all__ = [
     "open_matcher",
 ]
 
-BACKENDS = ("torch", "onnxruntime-cpu", "sgbm")
+BACKENDS = ("torch", *BACKEND_NAMES, "sgbm")
 
 _DEFAULT_RANGE_PX = 192.0
 
@@ -237,17 +239,23 @@ class EngineMatcher:
 
 @contextmanager
 def open_matcher(
-    backend: str, *, model: str = "las1", weights: Path | None = None, device: str | None = None
+    backend: str,
+    *,
+    model: str = "las1",
+    weights: Path | None = None,
+    device: str | None = None,
+    gpu: GpuOptions | None = None,
 ) -> Iterator[Matcher]:
     """Open a matcher by name and close it after use.
 
     Args:
         backend: one of `BACKENDS`.
-        model: a name of `litestereo.models.MODEL_NAMES`; an artefact run by onnxruntime-cpu
-            knows its own.
-        weights: a checkpoint (torch) or an artefact (torch, onnxruntime-cpu); None takes the
-            bundled ones.
+        model: a name of `litestereo.models.MODEL_NAMES`; an artefact knows its own.
+        weights: a checkpoint (torch) or an artefact (torch and the runtime's backends); None takes
+            the bundled ones.
         device: of torch; None is the CPU.
+        gpu: of the runtime's GPU backends. TensorRT builds an engine for each size that comes:
+            give it an artefact of fixed size.
 
     Raises:
         InputError: the backend is unknown, or is given what it has not (weights, device).
@@ -256,7 +264,7 @@ def open_matcher(
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
     if device is not None and backend != "torch":
-        raise InputError(f"{backend} runs on the CPU; drop --device, or use --backend torch")
+        raise InputError(f"{backend} takes no --device; drop it, or use --backend torch")
     if backend == "torch":
         yield _open_torch(model, weights, device)
     elif backend == "sgbm":
@@ -266,7 +274,7 @@ def open_matcher(
     else:
         from litestereo.runtime.engine import StereoEngine
 
-        with StereoEngine.load(weights or model, backend=backend) as engine:
+        with StereoEngine.load(weights or model, backend=backend, gpu=gpu) as engine:
             yield _engine_matcher(engine, backend)
 
 

@@ -15,6 +15,8 @@ from litestereo.benchmarks.matchers import (
     open_matcher,
 )
 from litestereo.errors import InputError, LiteStereoError
+from litestereo.runtime.backends import open_backend
+from litestereo.runtime.tensorrt.options import GpuOptions
 
 
 class Ramp(torch.nn.Module):
@@ -114,7 +116,7 @@ def test_sgbm_calls_no_answer_nan():
     [
         ({"backend": "magic"}, "backend 'magic' is unknown; choose one of torch"),
         ({"backend": "sgbm", "weights": "x.pth"}, "sgbm has no weights"),
-        ({"backend": "sgbm", "device": "cuda"}, "sgbm runs on the CPU"),
+        ({"backend": "sgbm", "device": "cuda"}, "sgbm takes no --device"),
         ({"backend": "torch", "model": "las9"}, "las9"),
         ({"backend": "torch", "device": "abacus"}, "cannot use device 'abacus'"),
         ({"backend": "onnxruntime-cpu", "model": "las9"}, "'las9' is neither a bundled model"),
@@ -126,6 +128,20 @@ def test_wrong_requests(arguments, message):
 
 
 def test_backends_are_what_open_matcher_takes():
-    assert BACKENDS == ("torch", "onnxruntime-cpu", "sgbm")
+    assert BACKENDS == ("torch", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "sgbm")
     with pytest.raises(InputError, match=", ".join(BACKENDS)), open_matcher("none"):
         pytest.fail("it opened")
+
+
+def test_gpu_backends_get_the_artefact_and_the_gpu_options(tmp_path, monkeypatch, pair):
+    artefact, gpu = write_stand_in(tmp_path / "stand_in.onnx"), GpuOptions(cache_dir=tmp_path)
+    asked = []
+
+    def on_the_cpu(name, path, *, options):
+        asked.append((name, path, options.gpu))
+        return open_backend("onnxruntime-cpu", path, options=options)
+
+    monkeypatch.setattr("litestereo.runtime.engine.open_backend", on_the_cpu)
+    with open_matcher("tensorrt", weights=artefact, gpu=gpu) as matcher:
+        assert matcher(*pair).disparity_px.shape == trees.SIZE
+    assert asked == [("tensorrt", artefact, gpu)]
