@@ -75,7 +75,7 @@ def test_commands_run(robot, capsys):
 def test_options_and_commands_exist():
     scripts = {e.name for e in distribution("litestereo").entry_points}
     assert set(re.findall(r"\bstereo-[a-z]+", PAGE)) - scripts == set()
-    source = (ROOT / "litestereo/cli.py").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "litestereo/commands").glob("*.py"))
     known = {f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): ", source, re.M)}
     others = {"--directory", "--minutes", "--once", "--ros-args", "--system-site-packages"}
     assert set(re.findall(r"(?<!\w)--[a-z][a-z-]+", PAGE)) - known - others == set()

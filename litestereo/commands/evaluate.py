@@ -1,0 +1,120 @@
+"""`stereo-eval`: accuracy on data sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from litestereo.commands.shared import (
+    Debug,
+    EngineCache,
+    Version,
+    command_app,
+    example,
+    run_command,
+    say,
+    stdout_columns,
+)
+
+__all__ = ["eval_main"]
+
+eval_app = command_app()
+
+
+@eval_app.command(epilog=example("stereo-eval data/kitti2015 --backend torch -o out --html"))
+def evaluate(
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATA...", show_default=False, help="Scenes, data sets or both."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", show_default="none", help="Folder for report.json and error maps."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "las1",
+    weights: Annotated[
+        Path | None,
+        typer.Option(show_default="bundled", help="Checkpoint, or artefact's file."),
+    ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(help="One of stereo-run's, torch, or sgbm: OpenCV's StereoSGBM."),
+    ] = "onnxruntime-cpu",
+    device: Annotated[
+        str | None, typer.Option(show_default="cpu", help="Of --backend torch, such as cuda.")
+    ] = None,
+    engine_cache: EngineCache = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(show_default="recognised", help="Layout of DATA, such as kitti2015."),
+    ] = None,
+    holes: Annotated[
+        str, typer.Option(help="Where there is no answer: fill, bad (count as bad) or skip.")
+    ] = "fill",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON instead of a table.")
+    ] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write a page to look at; needs -o.")
+    ] = False,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Score a model on stereo data sets: Middlebury, KITTI, ETH3D, SceneFlow, DrivingStereo.
+
+    The layout on disk is recognised; other scenes are described by a meta.json. Prints a table per
+    scene and per set on stdout.
+    """
+    if html and output is None:
+        raise typer.BadParameter("--html needs a folder to write to; add -o DIR")
+
+    from litestereo.benchmarks.command import EvaluationRequest, run_evaluation
+    from litestereo.benchmarks.table import evaluation_table
+    from litestereo.runtime.tensorrt.options import GpuOptions
+
+    request = EvaluationRequest(
+        tuple(data),
+        model=model,
+        weights=weights,
+        backend=backend,
+        device=device,
+        gpu=GpuOptions(cache_dir=engine_cache, progress=say),
+        layout=layout,
+        holes=holes,
+        output=output,
+        html=html,
+    )
+    report = run_evaluation(request, progress=_scenes_watched)
+    print(
+        json.dumps(report.to_json(), indent=1)
+        if as_json
+        else evaluation_table(report, width=stdout_columns())
+    )
+    say(*(f"{scene.name}: {scene.problem}" for scene in report.broken))
+    if report.broken:
+        count = len(report.broken)
+        say(f"{count} scene{'s' if count > 1 else ''} could not be scored")
+        raise typer.Exit(1)
+
+
+def _scenes_watched(scenes: Any) -> Iterator[Any]:  # noqa: ANN401 - Scene, not loaded yet
+    """Yield the scenes; show a bar on a terminal, else a line as each one begins."""
+    if sys.stderr.isatty():
+        with typer.progressbar(scenes, label="scenes", file=sys.stderr) as bar:
+            yield from bar
+        return
+    for index, scene in enumerate(scenes, start=1):
+        say(f"{index}/{len(scenes)} {scene.key}")
+        yield scene
+
+
+def eval_main(arguments: Sequence[str] | None = None) -> int:
+    """Run `stereo-eval`; `arguments` replaces the command line's."""
+    return run_command(eval_app, name="stereo-eval", arguments=arguments)

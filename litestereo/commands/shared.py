@@ -1,0 +1,88 @@
+"""What the commands share: the app's settings, options, one line for an error."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from litestereo._version import __version__
+from litestereo.errors import LiteStereoError
+
+__all__ = [
+    "Backend",
+    "Debug",
+    "EngineCache",
+    "Threads",
+    "Version",
+    "command_app",
+    "example",
+    "run_command",
+    "say",
+    "stdout_columns",
+]
+
+
+def command_app() -> typer.Typer:
+    """Return an app with the settings that all commands share."""
+    return typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        # Plain help text: rich's frames double the time of --help and break when it is piped.
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def example(text: str) -> str:
+    """Return the end of a help text: one line to copy (the escape keeps its line breaks)."""
+    return f"\b\nExample:\n  {text}"
+
+
+def run_command(app: typer.Typer, *, name: str, arguments: Sequence[str] | None) -> int:
+    """Run `app`, turning our own errors into one line; return the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(given, prog_name=name)  # leaves by SystemExit, also when all went well
+    except LiteStereoError as error:
+        if "--debug" in given:
+            raise
+        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"litestereo {__version__}")
+        raise typer.Exit
+
+
+def say(*lines: str) -> None:
+    """Print words for a person, on stderr."""
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def stdout_columns() -> int | None:
+    """Return the terminal's width; None where stdout is none, and nothing is cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+Backend = Annotated[str, typer.Option(help="What runs the model; never replaced by another.")]
+EngineCache = Annotated[
+    Path | None,
+    typer.Option(
+        show_default="~/.cache/litestereo/engines", help="Folder of built TensorRT engines."
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
+Version = Annotated[
+    bool,
+    typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version."),
+]
