@@ -2,8 +2,9 @@
 
 Between `<!-- table: NAME -->` and `<!-- end -->` goes one table of every file NAME.json and
 NAME-*.json among the results: receipts of stereo-bench make a table each, reports of stereo-eval a
-row each. `<!-- table: NAME ratios -->` leaves out milliseconds, for machines whose own speed says
-nothing. Where there are no results there is nothing between the markers.
+row each, rooflines a row for each size. `<!-- table: NAME ratios -->` leaves out milliseconds, for
+machines whose own speed says nothing. Where there are no results there is nothing between the
+markers.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from litestereo.benchmarks.latency.statistics import format_ms
 from litestereo.benchmarks.latency.tables import HEADINGS, receipt_notes, receipt_rows
 from litestereo.benchmarks.report import EvaluationReport, Group
 from litestereo.benchmarks.report_io import report_from_json
+from litestereo.benchmarks.roofline import SCHEMA as ROOFLINE_SCHEMA
+from litestereo.benchmarks.roofline import Roofline, roofline_from_json
+from litestereo.benchmarks.roofline_devices import DEVICES
 from litestereo.errors import InputError
 from litestereo.runtime.files import write_atomic
 
 __all__ = ["filled", "read_result", "read_results", "update_readme"]
 
-Result = Receipt | EvaluationReport
+Result = Receipt | EvaluationReport | Roofline
 
 _MARKED = re.compile(
     r"(<!-- table: (?P<name>[\w-]+)(?P<ratios> ratios)? -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL
@@ -66,15 +70,17 @@ def read_results(folder: Path) -> dict[str, Result]:
 
 
 def read_result(path: Path) -> Result:
-    """Return a receipt of stereo-bench or a report of stereo-eval, whichever the file says it is.
+    """Return a receipt or roofline of stereo-bench or a report of stereo-eval, as the file says.
 
     Raises:
-        InputError: it is neither, or not whole.
+        InputError: it is none of them, or not whole.
     """
     content = read_json(path)
-    latency = isinstance(content, Mapping) and content.get("schema") == SCHEMA
+    schema = content.get("schema") if isinstance(content, Mapping) else None
     try:
-        return receipt_from_json(content) if latency else report_from_json(content)
+        if schema == ROOFLINE_SCHEMA:
+            return roofline_from_json(content)
+        return receipt_from_json(content) if schema == SCHEMA else report_from_json(content)
     except (InputError, AttributeError) as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -98,9 +104,28 @@ def _between(found: re.Match[str], results: Mapping[str, Result]) -> str:
     chosen = [result for key, result in results.items() if re.fullmatch(rf"{name}(-.*)?", key)]
     reports = [result for result in chosen if isinstance(result, EvaluationReport)]
     receipts = [result for result in chosen if isinstance(result, Receipt)]
+    rooflines = [result for result in chosen if isinstance(result, Roofline)]
     parts = [_accuracy(reports)] if reports else []
+    parts += [_floors(rooflines)] if rooflines else []
     parts += [_latency(receipt, ratios=bool(found["ratios"])) for receipt in receipts]
     return "\n".join(parts)
+
+
+def _floors(rooflines: Sequence[Roofline]) -> str:
+    """Return a row for each network and size: work, traffic, and each device's floor."""
+    names = [floors.device for floors in rooflines[0].sizes[0].floors]
+    headings = ["", "GMAC", "MB unfused", "MB fused", *(f"{DEVICES[n].title}, ms" for n in names)]
+    rows = [
+        [
+            f"{roofline.subject} {sized.size[0]}x{sized.size[1]}",
+            f"{sized.gmacs:.1f}",
+            *(f"{sized.megabytes(fused=fused):.0f}" for fused in (False, True)),
+            *(f"{floors.fused_ms:.3g}" for floors in sized.floors),
+        ]
+        for roofline in rooflines
+        for sized in roofline.sizes
+    ]
+    return _markdown(headings, rows)
 
 
 def _accuracy(reports: Sequence[EvaluationReport]) -> str:

@@ -135,6 +135,57 @@ def _turns_watched(turns: Any) -> Iterator[Any]:  # noqa: ANN401 - Turn, not loa
         yield turn
 
 
+@bench_app.command(
+    "roofline", epilog=example("stereo-bench roofline las1 --size 384x1248 --device orin-nano")
+)
+def bench_roofline(
+    subject: Annotated[
+        str, typer.Argument(metavar="MODEL|ARTEFACT", help="A model's name, or an .onnx file.")
+    ] = "las1",
+    size: Annotated[
+        list[str] | None,
+        typer.Option(show_default="384x1248", help="HEIGHTxWIDTH; may be given several times."),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default="all",
+            help="h200, orin-nano, orin-nano-super, orin-nx, agx-orin or thor; several times.",
+        ),
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="A row for every node.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", show_default="none", help="A .json file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Count what a network computes and moves, and the least time that takes on each device.
+
+    A floor, not a prediction: peak arithmetic, peak bandwidth, free launches.
+    """
+    from litestereo.benchmarks.latency.command import parse_size
+    from litestereo.benchmarks.roofline import (
+        roofline_of,
+        roofline_table,
+        roofline_text,
+        write_roofline,
+    )
+    from litestereo.benchmarks.roofline_devices import devices_called
+
+    roofline = roofline_of(
+        subject,
+        sizes=[parse_size(text) for text in size or ["384x1248"]],
+        devices=devices_called(tuple(device or ())),
+    )
+    if output is not None:
+        write_roofline(output, roofline)
+    if as_json:
+        print(roofline_text(roofline))
+    else:
+        print(roofline_table(roofline, layers=layers, width=stdout_columns()))
+
+
 @bench_app.command("compare", epilog=example("stereo-bench compare before.json after.json"))
 def bench_compare(
     before: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="A receipt.")],

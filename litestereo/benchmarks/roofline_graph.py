@@ -1,0 +1,46 @@
+"""The graph that a roofline counts: of a model, or of an artefact, at one size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import ModelProto
+
+from litestereo.benchmarks.roofline_count import with_size
+from litestereo.errors import InputError
+
+__all__ = ["graph_of"]
+
+
+def graph_of(subject: str, size: tuple[int, int]) -> ModelProto:
+    """Return the simplified graph of a model or an artefact, with this (height, width).
+
+    Raises:
+        InputError: no such model or file, or a size that it does not take.
+        ExportError: the model cannot be exported at this size.
+    """
+    from litestereo.models import MODEL_NAMES
+
+    if subject in MODEL_NAMES:
+        return _model_graph(subject, size)
+    path = Path(subject)
+    if not path.is_file():
+        models = ", ".join(MODEL_NAMES)
+        raise InputError(f"{subject!r} is neither a model ({models}) nor an artefact's file")
+    try:
+        return with_size(onnx.load(path), size)
+    except (DecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read as ONNX: {error}") from error
+
+
+def _model_graph(name: str, size: tuple[int, int]) -> ModelProto:
+    """Export a network; its weights do not matter here, only their shapes."""
+    from litestereo.export.options import ExportOptions
+    from litestereo.export.pipeline import fp32_graph
+    from litestereo.export.simplify import simplify
+    from litestereo.models import create
+
+    options = ExportOptions(model=name, height=size[0], width=size[1])
+    return simplify(fp32_graph(create(name).eval(), options=options))
