@@ -35,6 +35,7 @@ class Validity(IntEnum):
     SPECKLE = 4
     OCCLUDED = 5
     NOT_FINITE = 6
+    OUTSIDE = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class DepthMapper:
         max_disparity_px: float | None = None,
         occluded: NDArray[np.bool_] | None = None,
         speckle: NDArray[np.bool_] | None = None,
+        outside: NDArray[np.bool_] | None = None,
     ) -> DepthMap:
         """Return the depth; its arrays are reused by the next call, `copy()` keeps them.
 
@@ -135,6 +137,7 @@ class DepthMapper:
             max_disparity_px: end of the range that was searched.
             occluded: (H, W) pixels that only the left eye sees.
             speckle: (H, W) pixels of small islands.
+            outside: (H, W) pixels that the raw left picture does not show.
         """
         if disparity_px.shape != self._depth_m.shape:
             raise InputError(
@@ -155,6 +158,8 @@ class DepthMapper:
                 self._mark(given, code)
         np.isfinite(disparity_px, out=self._flags)
         self._mark(np.logical_not(self._flags, out=self._flags), Validity.NOT_FINITE)
+        if outside is not None:
+            self._mark(outside, Validity.OUTSIDE)
         with np.errstate(divide="ignore", invalid="ignore"):
             np.divide(self._product, total_px, out=self._depth_m)
         # By OpenCV: NumPy's masked assignments take ten times as long.

@@ -49,6 +49,8 @@ class Rectifier:
     Attributes:
         calibration: of the rectified pictures: what depth is computed with.
         size: (height, width) of the rectified pictures.
+        outside: (H, W) bool, where the raw left picture does not show what the rectified one
+            would; None: it shows all of it.
 
     Example:
         rectifier = Rectifier(read_calibration("stereo.yaml", size=left.shape[:2]))
@@ -76,8 +78,10 @@ class Rectifier:
             _Eye(calibration.left, turns[0], plan.left),
             _Eye(calibration.right, turns[1], plan.right),
         )
-        fixed = import_cv2("rectification").CV_16SC2
-        self._maps = [_Maps(*_maps(eye, size=self.size, kind=fixed)) for eye in self._eyes]
+        cv2 = import_cv2("rectification")
+        exact = [_maps(eye, size=self.size, kind=cv2.CV_32FC1) for eye in self._eyes]
+        self.outside = _outside(*exact[0], size=self._raw_size)
+        self._maps = [_Maps(*cv2.convertMaps(*maps, cv2.CV_16SC2)) for maps in exact]
 
     def __call__(self, left: Image, right: Image) -> tuple[Image, Image]:
         """Return the rectified pair; what the raw pictures do not show is black.
@@ -193,6 +197,23 @@ def _maps(eye: _Eye, *, size: tuple[int, int], kind: int) -> Any:  # noqa: ANN40
         else cv2.initUndistortRectifyMap
     )
     return compute(raw.matrix, coefficients, eye.turn, eye.rectified.matrix, size[::-1], kind)
+
+
+def _outside(
+    across: NDArray[np.float32], down: NDArray[np.float32], *, size: tuple[int, int]
+) -> NDArray[np.bool_] | None:
+    """Return where maps leave pictures of `size`, or come back into them: None if nowhere.
+
+    Far outside of the lens's field its polynomial turns round, and the picture appears mirrored.
+    """
+    height, width = size
+    # Computed maps miss whole pixels by some thousandths.
+    inside = (across > -0.01) & (across < width - 0.99) & (down > -0.01) & (down < height - 0.99)
+    across_by_row, across_by_column = np.gradient(across)
+    down_by_row, down_by_column = np.gradient(down)
+    inside &= across_by_column * down_by_row > across_by_row * down_by_column
+    outside: NDArray[np.bool_] = ~inside
+    return outside if outside.any() else None
 
 
 def _sampling_map(eye: _Eye, frame: Frame) -> NDArray[np.float32]:

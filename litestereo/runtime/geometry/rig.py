@@ -125,6 +125,7 @@ class MetricRig:
             max_disparity_px=result.max_disparity_px,
             occluded=occluded,
             speckle=speckle,
+            outside=None if self._rectifier is None else self._rectifier.outside,
         )
 
     def cloud(self, depth: DepthMap, left: Image) -> PointCloud:

@@ -19,6 +19,7 @@ from litestereo.runtime.geometry import (
     Validity,
     read_calibration,
 )
+from litestereo.runtime.geometry.rectify import rectification_of
 
 
 @pytest.fixture
@@ -53,12 +54,30 @@ def test_raw_pairs_become_depth_and_points(file, pair, tmp_path):
         confidence=result.confidence,
         max_disparity_px=result.max_disparity_px,
         occluded=hidden,
+        outside=rectifier.outside,
     )
     np.testing.assert_array_equal(depth.depth_m, expected.depth_m)
     assert {Validity.LOW_CONFIDENCE, Validity.OCCLUDED} <= set(np.unique(depth.validity))
     points_m = CloudMapper(rectifier.calibration, size=rectifier.size).organized(expected)
     np.testing.assert_array_equal(rig.points_m(depth), points_m)
     assert len(rig.cloud(depth, left).points_m) == (depth.validity == 0).sum()
+
+
+@pytest.mark.parametrize("shift_px", [0.0, 150.0])
+def test_what_the_raw_picture_does_not_show_is_outside(file, pair, tmp_path, shift_px):
+    raw = read_calibration(file, size=rigs.SIZE)
+    plan = rectification_of(raw)
+    moved = dataclasses.replace(plan.left, cx_px=plan.left.cx_px + shift_px)
+    rig = MetricRig(dataclasses.replace(raw, given=dataclasses.replace(plan, left=moved)))
+    white = np.full((*rigs.SIZE, 3), 255, np.uint8)
+    left, _ = rig.rectified(white, white)
+    with StereoEngine.load(write_stand_in(tmp_path / "model.onnx"), threads=1) as engine:
+        depth = rig.depth(engine(*rig.rectified(*pair)))
+    outside = depth.validity == Validity.OUTSIDE
+    assert outside[:, :60].all() == bool(shift_px)
+    assert (left[outside, 0] < 255).mean() > 0.9
+    assert (left[~outside] == 255).all()
+    assert np.isnan(depth.depth_m[outside]).all()
 
 
 def test_pictures_that_are_rectified_already_stay_as_they_are(file, pair):
