@@ -31,6 +31,7 @@ from litestereo.export.half import HalfGraph, half_from_master
 from litestereo.export.half_run import half_outputs
 from litestereo.export.int8 import Int8Graph, int8_from_masters
 from litestereo.export.int8_gate import GateReport, judge_int8
+from litestereo.export.lower import with_folded_scales, with_spelled_softmax
 from litestereo.export.onnx_from_torch import onnx_from_torch
 from litestereo.export.options import OPSET, ExportOptions
 from litestereo.export.pairs import Pair, gate_pairs
@@ -86,6 +87,8 @@ def export(
         progress("looking for values that half precision cannot hold")
         half = fp16_graph(graph, pairs=pairs)
         graph, precision_map = half.model, half.precision_map()
+    elif options.precision == "fp32":
+        graph = with_spelled_softmax(graph)
     parity: ParityReport | GateReport | None = None
     if options.gate:
         progress("comparing with torch")
@@ -127,13 +130,13 @@ def fp32_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
 
 
 def fp16_graph(master: ModelProto, *, pairs: Collection[Pair]) -> HalfGraph:
-    """Return the typed half-precision form of an FP32 graph, BatchNorm folded.
+    """Return the typed half-precision form of an FP32 graph, BatchNorm and scales folded.
 
     Args:
         master: what `fp32_graph` made.
         pairs: real pairs, which show what tensors leave half's range.
     """
-    folded = simplify(master)
+    folded = with_folded_scales(simplify(master))
     outside = out_of_half_range(folded, pairs=tuple(pairs))
     return half_from_master(folded, widened=tuple(outside))
 
@@ -145,12 +148,12 @@ def _int8(
     wanted = options.int8
     assert wanted is not None
     calibration = load_set(wanted.calibration)
-    master = simplify(graph)
+    master = with_folded_scales(simplify(graph))
     dynamic = master
     if options.size is not None:
         say("tracing once more for the search, which runs at a smaller size")
         free = replace(options, height=None, width=None)
-        dynamic = simplify(fp32_graph(model, options=free))
+        dynamic = with_folded_scales(simplify(fp32_graph(model, options=free)))
     outside = out_of_half_range(master, pairs=gate_pairs(options))
     quantised = int8_from_masters(
         master,
