@@ -36,6 +36,7 @@ class State:
     io_types = None
     network_layers = ()
     input_shape = (-1, -1, 3)
+    answer_size = None
 
 
 class Module:
@@ -272,13 +273,16 @@ class Context:
         left, right = (
             memory_at(self.addresses[n], (height, width, 3), np.uint8) for n in ("left", "right")
         )
+        rows, columns = self.trt.state.answer_size or (height, width)
         disparity, confidence = (
-            memory_at(self.addresses[n], (height, width), np.float32)
+            memory_at(self.addresses[n], (rows, columns), np.float32)
             for n in ("disparity", "confidence")
         )
 
         def kernel():
-            disparity[...], confidence[...] = expected(left, right)
+            disparity[...], confidence[...] = expected(
+                left[:rows, :columns], right[:rows, :columns]
+            )
 
         self.trt.device.submit(stream, kernel)
         return True

@@ -13,9 +13,17 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from litestereo.runtime.geometry.calibration import Calibration
+from litestereo.runtime.geometry.in_graph import GraphRectification, for_network
 from litestereo.runtime.manifest import METADATA_KEY, InputSpec, Manifest
 
-__all__ = ["expected", "stand_in_manifest", "stand_in_model", "write_stand_in"]
+__all__ = [
+    "expected",
+    "stand_in_manifest",
+    "stand_in_model",
+    "write_raw_stand_in",
+    "write_stand_in",
+]
 
 
 def stand_in_manifest(**changes: object) -> Manifest:
@@ -79,6 +87,20 @@ def stand_in_model(
 def write_stand_in(path: Path, **options: object) -> Path:
     """Write `stand_in_model(**options)` to `path` and return it."""
     onnx.save(stand_in_model(**options), path)
+    return path
+
+
+def write_raw_stand_in(
+    path: Path, rig: Calibration, *, size: tuple[int, int], gain: float = 0.5
+) -> Path:
+    """Write a stand-in of `size` that takes the raw pictures of `rig`; return its path."""
+    from litestereo.export.rectification import rectifying_graph, rectifying_manifest
+
+    rectification = GraphRectification(for_network(rig, size=size, multiple_of=32), "0" * 64)
+    model = rectifying_graph(stand_in_model(gain=gain, size=size, manifest=None), rectification)
+    manifest = rectifying_manifest(stand_in_manifest(), rectification, error_levels=None)
+    model.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
+    onnx.save(model, path)
     return path
 
 

@@ -66,6 +66,21 @@ def export(
     budget: Annotated[
         float, typer.Option(help="Of --int8: part of the gate's limits that the search may use.")
     ] = 0.7,
+    calib: Annotated[
+        list[Path] | None,
+        typer.Option(
+            show_default=False,
+            help="Of raw pictures: rectify them in the graph; twice for two files.",
+        ),
+    ] = None,
+    camera_size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="H W", show_default="the calibration's", help="Of --calib: raw size."),
+    ] = None,
+    baseline: Annotated[
+        float | None,
+        typer.Option(min=1e-4, show_default="the calibration's", help="Of --calib: in metres."),
+    ] = None,
     half_weights: Annotated[
         bool, typer.Option("--half-weights", help="FP32 graph, weights stored in half.")
     ] = False,
@@ -115,13 +130,15 @@ def export(
     if list_models:
         print(_model_table())
         return
-    if engine and (height is None or width is None):
+    if not calib and (camera_size is not None or baseline is not None):
+        raise typer.BadParameter("--camera-size and --baseline belong to --calib FILE")
+    if engine and not calib and (height is None or width is None):
         raise typer.BadParameter("an engine has a size; add --height and --width to --engine")
     if int8 != (calibration is not None):
         raise typer.BadParameter("--int8 and --calibration SET go together; see stereo-calibrate")
     if force and not (int8 and engine):
         raise typer.BadParameter("--force decides between engines; use it with --int8 --engine")
-    from litestereo.export.options import ExportOptions, Int8Options
+    from litestereo.export.options import ExportOptions, Int8Options, RigOptions
 
     quantization = None
     if calibration is not None:
@@ -144,6 +161,7 @@ def export(
         pair=pair,
         gate=not skip_gate,
         int8=quantization,
+        rig=RigOptions(tuple(calib), camera_size, baseline) if calib else None,
     )
 
     from litestereo.export import export_artifact

@@ -41,7 +41,9 @@ def run(
         Path,
         typer.Option("--output", "-o", help="Folder, or the .png file for a single pair."),
     ] = Path("out"),
-    model: Annotated[str, typer.Option(help="A bundled model, or an artefact's file.")] = "las1",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A bundled model, or an artefact's file.")
+    ] = "las1",
     backend: Backend = "onnxruntime-cpu",
     engine_cache: EngineCache = None,
     threads: Threads = None,
@@ -186,6 +188,8 @@ def run(
 ) -> None:
     """Turn rectified stereo pairs into disparity: colour PNG, panel, and files on request.
 
+    Models that were exported with a calibration take raw pairs and need no --calib.
+
     Pairs are files, or a stream (--video, --camera, --folder). Prints a summary as JSON on stdout.
     """
     streams = bool(video or camera or folder)
@@ -194,7 +198,8 @@ def run(
     texts = (
         [] if streams else _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
     )
-    if not calib and (depth or cloud or second_pass or rectified or baseline is not None):
+    metric_only = depth or cloud or second_pass or rectified or baseline is not None
+    if metric_only and not (calib or model.endswith(".onnx")):
         raise typer.BadParameter("depth and clouds need a calibration; add --calib FILE")
 
     from litestereo.runtime.batch import OutputOptions, batch_summary, run_pairs
@@ -203,12 +208,12 @@ def run(
     from litestereo.runtime.tensorrt.options import GpuOptions
 
     metric = None
-    if calib:
+    if calib or metric_only:
         from litestereo.runtime.geometry.depth import DepthOptions
         from litestereo.runtime.geometry.metric import MetricOptions
 
         metric = MetricOptions(
-            tuple(calib),
+            tuple(calib or ()),
             baseline_m=baseline,
             rectified=rectified,
             depth=depth,

@@ -10,7 +10,15 @@ from litestereo.calibration.ranges import RANGE_METHODS, RangeMethod
 from litestereo.errors import ExportError
 from litestereo.models.registry import MODEL_NAMES, SIZE_MULTIPLE
 
-__all__ = ["OPSET", "TYPED_INT8_OPSET", "ExportOptions", "Exporter", "Int8Options", "Precision"]
+__all__ = [
+    "OPSET",
+    "TYPED_INT8_OPSET",
+    "ExportOptions",
+    "Exporter",
+    "Int8Options",
+    "Precision",
+    "RigOptions",
+]
 
 Exporter = Literal["torchscript", "dynamo"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -58,6 +66,21 @@ class Int8Options:
 
 
 @dataclass(frozen=True, slots=True)
+class RigOptions:
+    """Say whose raw pictures an artefact takes, to rectify them in its graph.
+
+    Attributes:
+        calibration: the calibration's file, or both of a pair; of raw pictures.
+        size: (height, width) of the raw pictures; None: the calibration's.
+        baseline_m: in metres, where the file has none or an unclear unit.
+    """
+
+    calibration: tuple[Path, ...]
+    size: tuple[int, int] | None = None
+    baseline_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExportOptions:
     """Say which model becomes which artefact.
 
@@ -71,6 +94,7 @@ class ExportOptions:
         precision: "fp32", "fp16" for a typed half-precision graph with FP32 islands, or "int8" for
             explicit Q/DQ on the convolutions that can bear it.
         int8: of precision "int8": calibration, ranges, budget.
+        rig: take this rig's raw pictures; without height and width at about their own size.
         half_weights: store the tensors of two and more dimensions as float16 (FP32 graph).
         exporter: which of torch's exporters traces the network.
         pair: left and right picture for the gate; None takes the bundled pair.
@@ -91,6 +115,7 @@ class ExportOptions:
     pair: tuple[Path, Path] | None = None
     gate: bool = True
     int8: Int8Options | None = None
+    rig: RigOptions | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be exported before anything heavy is imported."""
@@ -124,8 +149,9 @@ class ExportOptions:
     def file_name(self) -> str:
         """The artefact's usual name, such as `las1_fp32.onnx` or `las1_384x1248_fp16.onnx`."""
         size = "" if self.size is None else f"_{self.height}x{self.width}"
+        rig = "" if self.rig is None else f"_{self.rig.calibration[0].stem}"
         rest = "_fp16" if self.int8 is not None and self.int8.half else ""
-        return f"{self.model}{size}_{self.precision}{rest}.onnx"
+        return f"{self.model}{rig}{size}_{self.precision}{rest}.onnx"
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -43,6 +43,13 @@ from litestereo.export.parity import (
     onnxruntime_outputs,
 )
 from litestereo.export.ranges import out_of_half_range
+from litestereo.export.rectification import (
+    rectification_for,
+    rectifying_graph,
+    rectifying_manifest,
+    rectifying_map,
+    sampling_error_levels,
+)
 from litestereo.export.sensitivity_curve import write_curve
 from litestereo.export.simplify import simplify
 
@@ -76,6 +83,9 @@ def export(
     if options.int8 is not None:
         # Before the minutes that tracing takes.
         require_fitting(load_set(options.int8.calibration).pairs, size=options.size)
+    rectification = None if options.rig is None else rectification_for(options)
+    if rectification is not None:
+        options = replace(options, height=rectification.size[0], width=rectification.size[1])
     weights = _weights_file(options)
     progress(f"loading {options.model} from {weights}")
     model = _load(options, weights)
@@ -99,6 +109,11 @@ def export(
         quantised, parity = _int8(graph, model=model, options=options, output=output, say=progress)
         graph, precision_map = quantised.model, quantised.precision_map
         quantization = quantised.quantization
+    sampling_levels = None
+    if rectification is not None:
+        graph = rectifying_graph(graph, rectification)
+        precision_map = rectifying_map(precision_map, graph)
+        sampling_levels = sampling_error_levels(rectification) if options.gate else None
     manifest = make_manifest(
         options,
         weights=weights,
@@ -107,6 +122,8 @@ def export(
         precision_map=precision_map,
         quantization=quantization,
     )
+    if rectification is not None:
+        manifest = rectifying_manifest(manifest, rectification, error_levels=sampling_levels)
     path = write_artifact(with_manifest(graph, manifest), output)
     return ExportReport(path, path.stat().st_size, op_histogram(graph), parity)
 

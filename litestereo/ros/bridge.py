@@ -73,6 +73,13 @@ class Bridge:
         self._rig: MetricRig | None = None
         self._rig_of: object = None
         self._said: str | None = None
+        self._engine = engine
+        self._rectifies = engine.calibration is not None
+        if self._rectifies and not parameters.rectify:
+            raise InputError(
+                "the model takes raw pictures and rectifies them; set rectify:=true, so that the "
+                "node takes the raw topics, or run a model that was exported without --calib"
+            )
         self._source = PushSource("the image topics")
         self._stream = engine.stream(
             self._source, options=parameters.stream, prepare=self._rectified, post=self._messages
@@ -108,7 +115,7 @@ class Bridge:
         with self._lock:
             pairs = self._pairer.offer(side, Stamped(image, stamp_s(image["header"])))
         for left, right in pairs:
-            if len(self._infos) < 2:
+            if len(self._infos) < 2 and not self._rectifies:
                 self._say("no camera_info of both eyes yet: check the topics")
                 continue
             try:
@@ -125,6 +132,9 @@ class Bridge:
             )
 
     def _rectified(self, left: Image, right: Image) -> tuple[Image, Image]:
+        if self._rectifies:  # in the graph, which has its own calibration
+            self._rig = self._rig or self._engine.rig(limits=self._parameters.limits)
+            return left, right
         return self._rig_for((left.shape[0], left.shape[1])).rectified(left, right)
 
     def _rig_for(self, size: tuple[int, int]) -> MetricRig:
@@ -156,7 +166,8 @@ class Bridge:
                 depth.depth_m, header=header, encoding=self._parameters.depth_encoding
             )
         if self._wants("points"):
-            messages["points"] = cloud_fields(rig.points_m(depth), result.left, header=header)
+            left, _ = self._engine.as_seen(result.left, result.right)
+            messages["points"] = cloud_fields(rig.points_m(depth), left, header=header)
         return messages
 
     def _run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from litestereo.runtime.visualize import color_disparity, panel
 __all__ = [
     "OutputOptions",
     "PairReport",
+    "as_seen",
     "batch_summary",
     "check_order",
     "output_targets",
     "run_pairs",
+    "with_own_metric",
     "write_outputs",
 ]
 
@@ -120,13 +122,14 @@ def run_pairs(
     Raises:
         InputError: one output file for several pairs, or an output that would replace a picture.
     """
+    options = with_own_metric(options, engine)
     if options.names_a_file and len(sources) > 1:
         raise InputError(
             f"output {options.output} is one file and there are {len(sources)} pairs; give a folder"
         )
     plans = [(source, output_targets(source.name, options)) for source in sources]
     _check_targets(plans)
-    metric = MetricRun(options.metric) if options.metric else None
+    metric = MetricRun(options.metric, engine=engine) if options.metric else None
     for source, targets in plans:
         try:
             yield _run_pair(engine, source, targets, options=options, metric=metric)
@@ -194,6 +197,19 @@ def write_outputs(
         write_view(targets["view"], pair.left, result, max_color_px=max_px)
 
 
+def with_own_metric(options: OutputOptions, engine: StereoEngine) -> OutputOptions:
+    """Return options that are metric also where only the artefact has a calibration."""
+    if options.metric is not None or engine.calibration is None:
+        return options
+    return replace(options, metric=MetricOptions())
+
+
+def as_seen(engine: StereoEngine, pair: StereoPair) -> StereoPair:
+    """Return the pair as results refer to it: rectified where the artefact does that."""
+    left, right = engine.as_seen(pair.left, pair.right)
+    return replace(pair, left=left, right=right)
+
+
 def check_order(pair: StereoPair) -> None:
     """Refuse a pair whose eyes are swapped.
 
@@ -223,12 +239,13 @@ def _run_pair(
     if not options.allow_swapped:
         check_order(pair)
     result = engine(pair.left, pair.right)
+    pair = as_seen(engine, pair)
     write_outputs(pair, result, targets=targets, options=options)
     left, right = _texts(source)
     facts = _facts(result)
     if metric is not None:
         facts["metric"] = metric.write(
-            engine, pair, result, targets=targets, max_color_px=options.max_color_px
+            pair, result, targets=targets, max_color_px=options.max_color_px
         )
     facts["files"] = {kind: str(path) for kind, path in targets.items()}
     return PairReport(left, right, facts=facts, notes=(*pair.notes, *_notes(engine, result)))

@@ -37,6 +37,10 @@ from litestereo.runtime.tensorrt.options import GpuOptions
 
 if TYPE_CHECKING:
     from litestereo.runtime.cuda.gpu_array import GpuArray
+    from litestereo.runtime.geometry.calibration import Calibration
+    from litestereo.runtime.geometry.depth import DepthOptions
+    from litestereo.runtime.geometry.in_graph import GraphRectification
+    from litestereo.runtime.geometry.rig import MetricRig
     from litestereo.runtime.stream.frames import StreamResult
     from litestereo.runtime.stream.sources import FrameSource
     from litestereo.runtime.stream.stream import StereoStream, StreamOptions
@@ -66,7 +70,8 @@ class StereoResult:
 
     Attributes:
         disparity_px: (H, W) float32, >= 0, in pixels of the given left picture;
-            x_right = x_left - disparity.
+            x_right = x_left - disparity. Of an artefact that rectifies: of the left picture that
+            its network sees, with the calibration `StereoEngine.calibration`.
         confidence: (H, W) float32 in [0, 1], from the cost distribution; 1 is sure.
         timings: of this call.
         backend: name of the backend that ran.
@@ -96,7 +101,7 @@ class Prepared:
     """A pair as the network takes it, on the way between `prepare` and `infer`.
 
     Attributes:
-        left: (H, W, 3) uint8 RGB, padded.
+        left: (H, W, 3) uint8 RGB, padded; raw for an artefact that rectifies.
         right: same.
         frame: where the picture is inside.
         preprocess_ms: what this took.
@@ -146,6 +151,8 @@ class StereoEngine:
         self._scaling = scaling or ScaleOptions()
         self._lock = threading.Lock()
         self._scaling.check_range(self._manifest.disparity_range_px[1])
+        self._rectification = _rectification(self._manifest, self._scaling)
+        self._view: MetricRig | None = None
 
     @classmethod
     def load(
@@ -183,7 +190,7 @@ class StereoEngine:
         opened = open_backend(backend, artifact_path(model), options=options)
         try:
             return cls(opened, scaling=scaling)
-        except InputError:
+        except (InputError, EngineError):
             opened.close()
             raise
 
@@ -202,8 +209,41 @@ class StereoEngine:
         """The only (height, width) that the network takes; None: it takes every size."""
         return self._open_backend().fixed_size
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What depth follows from, where the artefact rectifies; None: it takes rectified pairs."""
+        return None if self._rectification is None else self._rectification.calibration
+
+    def rig(self, *, limits: DepthOptions | None = None) -> MetricRig:
+        """Return what turns results into depth and points, for an artefact that rectifies.
+
+        Its `rectified` shows raw pairs as the network sees them; inference does not need it.
+
+        Raises:
+            InputError: the artefact takes rectified pairs, and knows no rig.
+        """
+        if self._rectification is None:
+            raise InputError(
+                f"the artefact of {self._manifest.model} knows no rig; read one with "
+                "MetricRig.read, or make one that rectifies: stereo-export --calib FILE"
+            )
+        from litestereo.runtime.geometry.rig import MetricRig
+
+        return MetricRig(self._rectification.rig, limits=limits)
+
+    def as_seen(
+        self, left: NDArray[np.uint8], right: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return a pair as results refer to it: the given one, unless the artefact rectifies."""
+        if self._rectification is None:
+            return left, right
+        self._view = self._view or self.rig()
+        return self._view.rectified(left, right)
+
     def __call__(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> StereoResult:
         """Return the disparity and confidence of a rectified pair.
+
+        An artefact that was exported with a calibration takes that rig's raw pairs instead.
 
         Args:
             left: (H, W, 3) uint8 RGB or (H, W) uint8 grey, at least 32 pixels a side.
@@ -225,6 +265,10 @@ class StereoEngine:
             InputError: the network does not take such a picture.
             EngineError: the engine is closed.
         """
+        if self._rectification is not None:
+            self._rectification.require_raw(size)
+            seen = self._rectification.size
+            return Frame(seen, seen, seen, top=0, left=0)
         scale = self._scaling.scale_for(size, range_px=self._manifest.disparity_range_px[1])
         return frame_for(
             size,
@@ -252,6 +296,10 @@ class StereoEngine:
         start = time.perf_counter()
         left, right = rgb_pair(left, right)
         size: tuple[int, int] = left.shape[0], left.shape[1]
+        if self._rectification is not None:
+            frame = self.frame_for(size)
+            left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+            return Prepared(left, right, frame, 1e3 * (time.perf_counter() - start))
         scale = self._scaling.scale_for(size, range_px=self._manifest.disparity_range_px[1])
         padded_left, padded_right, frame = padded_pair(
             left,
@@ -415,6 +463,28 @@ def artifact_path(model: str | Path) -> Path:
             "make one with stereo-export"
         )
     return path
+
+
+def _rectification(manifest: Manifest, scaling: ScaleOptions) -> GraphRectification | None:
+    """Return what the artefact's graph rectifies; its size is in the graph, too."""
+    if not manifest.rectification:
+        return None
+    from litestereo.runtime.geometry.in_graph import GraphRectification
+
+    inside = GraphRectification.from_json(manifest.rectification)
+    if inside.raw_size != manifest.input.fixed_size or inside.size != manifest.answer_size:
+        raise EngineError(
+            f"the manifest's rig is for pictures of {inside.raw_size} and its input for "
+            f"{manifest.input.fixed_size}; export it again"
+        )
+    resizes = scaling.scale is not None or scaling.fit_within is not None
+    if resizes or (scaling.max_disparity_px or 0.0) > manifest.disparity_range_px[1]:
+        height, width = inside.size
+        raise InputError(
+            f"the artefact rectifies to {height}x{width} in its graph and cannot run at another "
+            "size; export one for a smaller --height and --width, which reaches nearer"
+        )
+    return inside
 
 
 def _maps(

@@ -80,6 +80,8 @@ class Manifest:
             nodes and reasons; empty for FP32.
         quantization: of an INT8 graph: the calibration set's hash, how ranges were taken, which
             blocks are in 8 bits and why others are not; empty for others.
+        rectification: of an artefact that takes raw pictures: the rig, the calibration's hash and
+            the answers' size, as `GraphRectification` reads them; empty for others.
         format_version: of this manifest.
     """
 
@@ -97,6 +99,7 @@ class Manifest:
     graph_sha256: str | None = None
     precision_map: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    rectification: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -111,6 +114,19 @@ class Manifest:
             raise EngineError(
                 f"manifest disparity_range_px is [{low}, {high}]; need 0 <= low < high"
             )
+        if self.rectification and (self.input.fixed_size is None or self.answer_size is None):
+            raise EngineError(
+                "the manifest says that the artefact rectifies, but not from which size to which; "
+                "export it again"
+            )
+
+    @property
+    def answer_size(self) -> tuple[int, int] | None:
+        """(height, width) of the answers where it is not that of the pictures, else None."""
+        size = self.rectification.get("size")
+        if not (isinstance(size, (list, tuple)) and len(size) == 2):
+            return None
+        return (size[0], size[1]) if all(type(n) is int and n > 0 for n in size) else None
 
     def to_json(self) -> str:
         """Return the manifest as one line of JSON with sorted keys."""
@@ -152,6 +168,7 @@ class Manifest:
             graph_sha256=_take(data, "graph_sha256", str, default=None),
             precision_map=_take(data, "precision_map", dict, default={}),
             quantization=_take(data, "quantization", dict, default={}),
+            rectification=_take(data, "rectification", dict, default={}),
         )
 
 

@@ -8,12 +8,13 @@ from array import array
 
 import numpy as np
 import pytest
-from stand_in import write_stand_in
+from stand_in import write_raw_stand_in, write_stand_in
 from stand_in_ros import FAILURE, SUCCESS, CameraInfo, Image, stand_in_ros
 
 from litestereo.errors import InputError, MissingDependencyError
 from litestereo.ros.node import import_ros, main, make_node
 from litestereo.ros.parameters import DEFAULTS, NodeParameters
+from litestereo.runtime.geometry import Calibration, Eye
 
 SIZE = (64, 96)
 P = [80.0, 0, 48.0, 0.0, 0, 80.0, 32.0, 0, 0, 0, 1, 0]
@@ -104,6 +105,26 @@ def test_raw_pictures_are_rectified_by_the_infos(tmp_path):
     # A pincushion lens leaves the rectified corners empty: black, where the stand-in answers 0.
     assert disparity_px[32, 48] == 16
     assert disparity_px[0, 0] < 16
+    node.on_shutdown(None)
+
+
+@pytest.mark.parametrize("rectify", [True, False])
+def test_a_model_that_rectifies_needs_raw_topics_and_no_infos(tmp_path, rectify):
+    lens = ("radtan", (0.1, 0.0, 0.0, 0.0))
+    eye = Eye(80.0, 80.0, 48.0, 32.0, *lens)
+    rig = Calibration(eye, eye, 0.1, size=SIZE, rectified=False)
+    model = str(write_raw_stand_in(tmp_path / "raw.onnx", rig, size=SIZE))
+    node = make_node(ros=stand_in_ros(model=model, threads=1, rectify=rectify))
+    assert node.trigger_configure() == SUCCESS
+    if not rectify:
+        assert node.trigger_activate() == FAILURE
+        assert "rectify:=true" in node.errors[-1]
+        return
+    assert node.trigger_activate() == SUCCESS
+    show(node, 32, at_s=99.9, topic="image")
+    message = waited_for(node.publishers["disparity"], 1)[0]
+    assert np.frombuffer(message.image.data, np.float32).reshape(SIZE)[32, 48] == 16
+    assert waited_for(node.publishers["points"], 1)[0].height == SIZE[0]
     node.on_shutdown(None)
 
 

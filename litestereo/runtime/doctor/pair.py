@@ -19,7 +19,7 @@ from litestereo.runtime.doctor.photometry import Photometry, extreme_shares, pho
 from litestereo.runtime.pair_order import PairOrder, pair_order
 from litestereo.runtime.preprocess import rgb_pair
 
-__all__ = ["PairDiagnosis", "check_pair"]
+__all__ = ["PairDiagnosis", "check_pair", "rows_agree"]
 
 Image = NDArray[np.uint8]
 
@@ -95,6 +95,12 @@ class PairDiagnosis:
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in found.items()
         }
+
+
+def rows_agree(left: Image, right: Image) -> bool | None:
+    """Return whether the rows of a pair agree, as a rectified pair's do; None: too few matches."""
+    matches = match_pair(*rgb_pair(left, right))
+    return not any(_row_findings(matches)) if _is_related(matches) else None
 
 
 def check_pair(left: Image, right: Image, *, range_px: float = RANGE_PX) -> PairDiagnosis:

@@ -50,6 +50,20 @@ class GraphRectification:
         """Of the answers: what depth is computed with."""
         return rectified_calibration(self.rig)
 
+    def require_raw(self, size: tuple[int, int]) -> None:
+        """Refuse pictures that are not of the camera's size.
+
+        Raises:
+            InputError: naming both sizes.
+        """
+        if size != self.raw_size:
+            came, need = (f"{height}x{width}" for height, width in (size, self.raw_size))
+            raise InputError(
+                f"the pictures are {came} and the artefact takes {need}, raw as the calibrated "
+                "cameras give them; take those, export for another camera mode with "
+                "--camera-size, or run rectified pairs on an artefact without a calibration"
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-ready values."""
         return {

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from litestereo.errors import InputError
 from litestereo.runtime.disparity_io import write_npy
+from litestereo.runtime.doctor.pair import rows_agree
 from litestereo.runtime.engine import StereoEngine, StereoResult
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.cloud import write_ply
@@ -38,7 +40,7 @@ class MetricOptions:
     """What is computed beyond disparity.
 
     Attributes:
-        calibration: the calibration's file, or both of a pair.
+        calibration: the calibration's file, or both of a pair; none: the artefact rectifies.
         baseline_m: in metres, where the file has none or an unclear unit.
         rectified: the pictures are rectified already, though the calibration is of raw ones.
         depth: write depth.
@@ -48,7 +50,7 @@ class MetricOptions:
         limits: which depths are kept.
     """
 
-    calibration: tuple[Path, ...]
+    calibration: tuple[Path, ...] = ()
     baseline_m: float | None = None
     rectified: bool = False
     depth: bool = False
@@ -72,18 +74,41 @@ class MetricOptions:
 class MetricRun:
     """Rectifies pairs and writes their depth; reads the calibration once for each size."""
 
-    def __init__(self, options: MetricOptions) -> None:
-        """Keep the options; the calibration is read with the first pair, whose size it takes."""
+    def __init__(self, options: MetricOptions, *, engine: StereoEngine) -> None:
+        """Keep the options; the calibration is read with the first pair, whose size it takes.
+
+        Args:
+            options: what to compute.
+            engine: what computes the results.
+
+        Raises:
+            InputError: there is no calibration, or both the options and the artefact have one.
+        """
         self._options = options
+        self._engine = engine
         self._size: tuple[int, int] | None = None
         self._rig: MetricRig | None = None
+        self._asked = False
+        if engine.calibration is not None:
+            _check_alone(options)
+            self._rig = engine.rig(limits=options.limits)
+        elif not options.calibration:
+            raise InputError(
+                "depth and clouds need a calibration; add --calib FILE, or run a model that "
+                "rectifies (stereo-export --calib)"
+            )
 
     def prepared(self, pair: StereoPair) -> StereoPair:
         """Return the pair rectified where the calibration is of raw pictures.
 
+        For an artefact that rectifies it stays as it is.
+
         Raises:
             InputError: the calibration does not suit these pictures.
         """
+        if self._rig is not None and not self._options.calibration:
+            notes = (*pair.notes, *self._rig.calibration.notes, *self._doubts(pair))
+            return dataclasses.replace(pair, notes=notes)
         size = pair.left.shape[0], pair.left.shape[1]
         if size != self._size or self._rig is None:
             options = self._options
@@ -99,11 +124,11 @@ class MetricRun:
         if not self._rig.rectifies:
             return dataclasses.replace(pair, notes=notes)
         left, right = self._rig.rectified(pair.left, pair.right)
-        return StereoPair(left, right, notes=(*notes, "pictures rectified by the calibration"))
+        notes = (*notes, "pictures rectified by the calibration", *self._doubts(pair))
+        return StereoPair(left, right, notes=notes)
 
     def write(
         self,
-        engine: StereoEngine,
         pair: StereoPair,
         result: StereoResult,
         *,
@@ -113,8 +138,7 @@ class MetricRun:
         """Write what the options ask for, of a prepared pair, and return facts for JSON.
 
         Args:
-            engine: for the second pass.
-            pair: as `prepared` gave it.
+            pair: as `prepared` gave it, or as the engine saw it.
             result: of the pair.
             targets: kind -> file, as `batch.output_targets` gives them.
             max_color_px: end of the colour scale, for the page.
@@ -123,7 +147,7 @@ class MetricRun:
         assert rig is not None
         depth = rig.depth(
             result,
-            occluded=self._occluded(engine, pair, result.disparity_px),
+            occluded=self._occluded(pair, result.disparity_px),
             speckle=self._speckle(result.disparity_px),
         )
         facts = self._facts(depth, rig.calibration)
@@ -150,18 +174,30 @@ class MetricRun:
             )
         return facts
 
+    def _doubts(self, pair: StereoPair) -> tuple[str, ...]:
+        """Return a note where the first pair looks rectified already; later ones are not asked."""
+        asked, self._asked = self._asked, True
+        assert self._rig is not None
+        if asked or not rows_agree(pair.left, pair.right):
+            return ()
+        if rows_agree(*self._rig.rectified(pair.left, pair.right)):
+            return ()
+        return (
+            "the rows agree in the pictures as given and no more once they are rectified: they "
+            "look rectified already; pass --rectified with their calibration, or run them on a "
+            "model that was exported without --calib",
+        )
+
     def _speckle(self, disparity_px: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         if not self._options.speckle_pixels:
             return None
         return speckles(disparity_px, largest_pixels=self._options.speckle_pixels)
 
-    def _occluded(
-        self, engine: StereoEngine, pair: StereoPair, disparity_px: NDArray[np.float32]
-    ) -> NDArray[np.bool_]:
+    def _occluded(self, pair: StereoPair, disparity_px: NDArray[np.float32]) -> NDArray[np.bool_]:
         if not self._options.second_pass:
             return occluded_by_warp(disparity_px)
         right_px = right_disparity_of(
-            lambda left, right: engine(left, right).disparity_px, pair.left, pair.right
+            lambda left, right: self._engine(left, right).disparity_px, pair.left, pair.right
         )
         return left_right_inconsistent(disparity_px, right_px)
 
@@ -181,3 +217,23 @@ class MetricRun:
                 zip(("p1", "median", "p99"), (round(float(v), 4) for v in values), strict=False)
             ),
         }
+
+
+def _check_alone(options: MetricOptions) -> None:
+    """Refuse what an artefact that rectifies cannot go with."""
+    given = {
+        "--calib": options.calibration,
+        "--rectified": options.rectified,
+        "--baseline": options.baseline_m,
+    }
+    for name, value in given.items():
+        if value:
+            raise InputError(
+                f"the model takes raw pictures and rectifies them by its own calibration; leave "
+                f"{name} out, or run a model that was exported without --calib"
+            )
+    if options.second_pass:
+        raise InputError(
+            "--second-pass mirrors the pair, and a model that rectifies takes no mirrored "
+            "pictures; leave it out: occlusions are found from the disparity"
+        )

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import InputError
-from litestereo.runtime.batch import OutputOptions, check_order, output_targets, write_outputs
+from litestereo.runtime.batch import (
+    OutputOptions,
+    as_seen,
+    check_order,
+    output_targets,
+    with_own_metric,
+    write_outputs,
+)
 from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.geometry.metric import MetricRun
@@ -114,7 +121,8 @@ def run_stream(
         request: what to do.
         progress: takes a line of health now and then.
     """
-    metric = MetricRun(request.output.metric) if request.output.metric else None
+    request = dataclasses.replace(request, output=with_own_metric(request.output, engine))
+    metric = MetricRun(request.output.metric, engine=engine) if request.output.metric else None
     prepare = None if metric is None else _preparing(metric, progress)
     stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
     writer = _Writer(engine, request, metric)
@@ -188,6 +196,7 @@ class _Writer:
             check_order(pair)
         if every == 0:
             return
+        pair = as_seen(self._engine, pair)
         if self._options.max_color_px is None:
             end_px = robust_maximum_px(result.stereo.disparity_px)
             self._options = dataclasses.replace(self._options, max_color_px=end_px)
@@ -199,7 +208,6 @@ class _Writer:
         write_outputs(pair, result.stereo, targets=targets, options=self._options)
         if self._metric is not None:
             self._metric.write(
-                self._engine,
                 pair,
                 result.stereo,
                 targets=targets,

@@ -197,7 +197,10 @@ class TensorRt:
         integrated = device.info.integrated
         wanted = self._options.zero_copy
         options = SessionOptions(
-            size, self._options.cuda_graph, integrated if wanted is None else wanted
+            size,
+            self._options.cuda_graph,
+            integrated if wanted is None else wanted,
+            self.manifest.answer_size,
         )
         _, words = own_words(self._trt)
         session = Session(self._trt, loaded.engine, device=device, words=words, options=options)

@@ -41,11 +41,13 @@ class SessionOptions:
         size: (height, width) of the pictures.
         cuda_graph: capture and replay a graph, where the device can.
         zero_copy: let the GPU work in the host's memory.
+        answer_size: of the answers; None: the pictures'.
     """
 
     size: tuple[int, int]
     cuda_graph: bool
     zero_copy: bool
+    answer_size: tuple[int, int] | None = None
 
 
 class DeviceTimes(NamedTuple):
@@ -96,7 +98,7 @@ class Session:
         options: SessionOptions,
     ) -> None:
         """Make the buffers, and run once: TensorRT and the driver do their late work here."""
-        self.size = options.size
+        self._shapes = _shapes(options)
         self.zero_copy = options.zero_copy
         self._device, self._words = device, words
         # Memory, stream and event, in order, so that they are freed in the opposite order.
@@ -221,7 +223,7 @@ class Session:
             self._graph = self._device.capture(self._stream, self._execute_here)
 
     def _slot(self, name: str, options: SessionOptions) -> _Slot:
-        shape, dtype = _shape(name, options.size), _dtype(name)
+        shape, dtype = self._shapes[name], _dtype(name)
         if options.zero_copy:
             mapped = self._device.mapped_buffer(shape, dtype)
             self._owned.append(mapped.free)
@@ -274,7 +276,7 @@ class Session:
         return {
             name: GpuArray(
                 self._slots[name].address,
-                _shape(name, self.size),
+                self._shapes[name],
                 np.dtype(_dtype(name)),
                 (CUDA, self._device.info.index),
                 owner=self,
@@ -288,7 +290,7 @@ class Session:
             raise InputError(
                 f"{name} is on GPU {array.device[1]}, the engine on GPU {here}; move it there"
             )
-        wanted, dtype = _shape(name, self.size), np.dtype(_dtype(name))
+        wanted, dtype = self._shapes[name], np.dtype(_dtype(name))
         if array.shape != wanted or array.dtype != dtype:
             raise InputError(
                 f"{name} is {array.dtype} {array.shape}; the engine takes {dtype} {wanted}. "
@@ -296,8 +298,9 @@ class Session:
             )
 
 
-def _shape(name: str, size: tuple[int, int]) -> tuple[int, ...]:
-    return (*size, 3) if name in ("left", "right") else size
+def _shapes(options: SessionOptions) -> dict[str, tuple[int, ...]]:
+    answers = options.answer_size or options.size
+    return {name: (*options.size, 3) if is_input else answers for name, is_input, *_ in TENSORS}
 
 
 def _dtype(name: str) -> type[np.uint8] | type[np.float32]:

@@ -12,6 +12,7 @@ from stand_in import expected, stand_in_manifest, write_stand_in
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.cuda.gpu_array import GpuArray
 from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.manifest import InputSpec
 from litestereo.runtime.tensorrt import backend as module
 from litestereo.runtime.tensorrt.artifact import read_artifact
 from litestereo.runtime.tensorrt.backend import TensorRt, build_ahead
@@ -66,6 +67,22 @@ def test_it_answers_by_every_path(make, rng, integrated, graph):
     assert ("zero-copy" if integrated else "pinned copies") in backend.device
     assert ("CUDA graph" if graph else "enqueued") in backend.device
     assert "Fake GPU sm_87" in backend.device
+
+
+def test_an_artefact_that_rectifies_answers_at_its_own_size(make, rng):
+    raw, inside = (80, 112), SIZE
+    manifest = stand_in_manifest(
+        input=InputSpec(*raw, multiple_of=1), rectification={"size": list(inside)}
+    )
+    backend, *_ = make(
+        size=raw, manifest=manifest.to_json(), behaviour={"answer_size": inside}, zero_copy=False
+    )
+    left, right = pair(rng, raw)
+    disparity, confidence = backend.infer(left, right)
+    wanted = expected(left[: inside[0], : inside[1]], right[: inside[0], : inside[1]])
+    np.testing.assert_allclose(disparity, wanted[0], atol=1e-4)
+    np.testing.assert_allclose(confidence, wanted[1], atol=1e-6)
+    assert backend.fixed_size == raw
 
 
 def test_without_graphs_in_the_binding_layers_are_enqueued(make, rng):
