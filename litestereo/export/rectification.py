@@ -54,7 +54,7 @@ def rectification_for(options: ExportOptions) -> GraphRectification:
     rig = options.rig
     assert rig is not None
     calibration = read_calibration(rig.calibration, size=rig.size, baseline_m=rig.baseline_m)
-    if calibration.size is None:
+    if calibration.size is None and not calibration.rectified:
         raise ExportError(
             f"{rig.calibration[0]} does not say for pictures of which size it is; give the "
             "cameras' with --camera-size HEIGHT WIDTH"
