@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +17,7 @@ from litestereo.commands.shared import (
     example,
     run_command,
     say,
+    scenes_watched,
     stdout_columns,
 )
 
@@ -91,7 +91,7 @@ def evaluate(
         output=output,
         html=html,
     )
-    report = run_evaluation(request, progress=_scenes_watched)
+    report = run_evaluation(request, progress=scenes_watched)
     print(
         json.dumps(report.to_json(), indent=1)
         if as_json
@@ -102,17 +102,6 @@ def evaluate(
         count = len(report.broken)
         say(f"{count} scene{'s' if count > 1 else ''} could not be scored")
         raise typer.Exit(1)
-
-
-def _scenes_watched(scenes: Any) -> Iterator[Any]:  # noqa: ANN401 - Scene, not loaded yet
-    """Yield the scenes; show a bar on a terminal, else a line as each one begins."""
-    if sys.stderr.isatty():
-        with typer.progressbar(scenes, label="scenes", file=sys.stderr) as bar:
-            yield from bar
-        return
-    for index, scene in enumerate(scenes, start=1):
-        say(f"{index}/{len(scenes)} {scene.key}")
-        yield scene
 
 
 def eval_main(arguments: Sequence[str] | None = None) -> int:

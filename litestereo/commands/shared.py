@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ __all__ = [
     "example",
     "run_command",
     "say",
+    "scenes_watched",
     "stdout_columns",
 ]
 
@@ -66,6 +67,17 @@ def say(*lines: str) -> None:
     """Print words for a person, on stderr."""
     for line in lines:
         print(line, file=sys.stderr)
+
+
+def scenes_watched(scenes: Any) -> Iterator[Any]:  # noqa: ANN401 - Scene, not loaded yet
+    """Yield the scenes; show a bar on a terminal, else a line as each one begins."""
+    if sys.stderr.isatty():
+        with typer.progressbar(scenes, label="scenes", file=sys.stderr) as bar:
+            yield from bar
+        return
+    for index, scene in enumerate(scenes, start=1):
+        say(f"{index}/{len(scenes)} {scene.key}")
+        yield scene
 
 
 def stdout_columns() -> int | None:

@@ -1,11 +1,13 @@
-"""`stereo-train`: weights from rendered scenes."""
+"""`stereo-train`: weights from rendered scenes, from a teacher, or for a user's own rig."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -15,6 +17,8 @@ from litestereo.commands.shared import (
     command_app,
     example,
     run_command,
+    say,
+    scenes_watched,
 )
 
 __all__ = ["train_main"]
@@ -27,6 +31,10 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run; an interrupted one goes on.")
     ] = Path("run"),
+    stage: Annotated[
+        str,
+        typer.Option(help="supervised: scenes; self: also a frozen teacher; real: its labels."),
+    ] = "supervised",
     model: Annotated[str, typer.Option(help="Which network; see stereo-export --list.")] = "las1",
     textures: Annotated[
         Path | None,
@@ -37,14 +45,48 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(show_default="random", help="Checkpoint to start from.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Length of the schedule.")] = 100_000,
-    batch: Annotated[int, typer.Option(min=1, help="Pairs a step on each GPU.")] = 32,
+    pairs: Annotated[
+        Path | None, typer.Option(show_default="none", help="Folder of real pairs.")
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            show_default="self: the start weights", help="ONNX file, bundled name or NAME=WEIGHTS."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(show_default="in the run's folder", help="Where the teacher's labels are."),
+    ] = None,
+    fine_tune: Annotated[
+        Path | None,
+        typer.Option(show_default="none", help="Adapt to the pairs of your own rig, there."),
+    ] = None,
+    truth_weight: Annotated[
+        float, typer.Option(min=0, help="Of the scenes' ground truth in stage self.")
+    ] = 1.0,
+    feature_weight: Annotated[
+        float, typer.Option(min=0, help="Of the features in stage self.")
+    ] = 1.0,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="100000; to fine-tune 1000", help="Length of the schedule."
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="32; to fine-tune 8", help="Pairs a step on each GPU."),
+    ] = None,
     height: Annotated[int, typer.Option(help="Height of the scenes, a multiple of 32.")] = 320,
     width: Annotated[int, typer.Option(help="Width of the scenes, a multiple of 32.")] = 640,
     max_disparity: Annotated[
         float, typer.Option(min=16, max=191, help="Largest disparity in the scenes, in pixels.")
     ] = 190.0,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Peak of the one-cycle.")] = 5e-4,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(min=0, show_default="5e-4; to fine-tune 1e-4", help="Peak of the one-cycle."),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(show_default="to the end", help="Stop after so long; call again to go on."),
@@ -52,7 +94,15 @@ def train(
     fit_schedule: Annotated[
         bool, typer.Option("--fit-schedule", help="Let the schedule end with --minutes.")
     ] = False,
+    validate: Annotated[
+        list[Path] | None,
+        typer.Option(show_default="none", help="Data sets to score on; given again for more."),
+    ] = None,
+    validate_minutes: Annotated[float, typer.Option(min=0, help="Between two such scores.")] = 5.0,
     samples: Annotated[int, typer.Option(min=1, max=2, help="Colour samples a pixel.")] = 1,
+    compile_renderer: Annotated[
+        bool, typer.Option(help="Compile the renderer; slow to start, fast after it.")
+    ] = True,
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Compile the network too, not only the renderer.")
     ] = False,
@@ -63,34 +113,83 @@ def train(
     debug: Debug = False,
     version: Version = False,
 ) -> None:
-    """Train a network on rendered scenes; under torchrun on several GPUs.
+    """Train a network on rendered scenes, or adapt one; under torchrun on several GPUs.
 
-    Prints the last line of the log as JSON; the averaged weights are in weights.safetensors.
+    Prints the last line of the log as JSON, or with --fine-tune what was gained; the averaged
+    weights are in weights.safetensors, the best ones of --validate in best.safetensors.
     """
-    from litestereo.training.options import TrainOptions
+    from litestereo.training.options import Stage, TrainOptions
 
     options = TrainOptions(
         output=output,
+        stage=cast(Stage, stage),  # which refuses other words
         model=model,
         textures=textures,
         weights=weights,
-        steps=steps,
-        batch=batch,
+        pairs=pairs,
+        teacher=teacher,
+        labels=labels,
+        truth_weight=truth_weight,
+        feature_weight=feature_weight,
+        steps=steps or (100_000 if fine_tune is None else 1000),
+        batch=batch or (32 if fine_tune is None else 8),
         height=height,
         width=width,
         max_disparity_px=max_disparity,
-        peak_learning_rate=learning_rate,
+        peak_learning_rate=learning_rate or (5e-4 if fine_tune is None else 1e-4),
         minutes=minutes,
         fit_schedule=fit_schedule,
+        validate=tuple(validate or ()),
+        validate_minutes=validate_minutes,
         samples=samples,
+        compile_renderer=compile_renderer,
         compile_network=compile_network,
         seed=seed,
     )
+    if profile:
+        from litestereo.training.profile import profile_training
 
-    from litestereo.training.profile import profile_training
-    from litestereo.training.supervised import train as train_supervised
+        print(json.dumps(profile_training(options)))
+        return
+    with _Progress() as progress:
+        result = _trained(options, fine_tune, progress)
+    # Under torchrun each process comes here; one of them speaks.
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(result))
+        say(f"next: stereo-export --model {model} --weights {output / 'weights.safetensors'}")
 
-    print(json.dumps(profile_training(options) if profile else train_supervised(options)))
+
+def _trained(options: Any, folder: Path | None, progress: _Progress) -> dict[str, Any]:  # noqa: ANN401 - not loaded yet
+    if folder is None:
+        from litestereo.training.stages import train as run_training
+
+        return cast(
+            "dict[str, Any]", run_training(options, watch=progress.line, progress=scenes_watched)
+        )
+    from litestereo.training.fine_tune import fine_tune
+
+    return fine_tune(options, folder, watch=progress.line).to_dict()
+
+
+class _Progress:
+    """A bar over the schedule on a terminal, else a line of JSON for each line of the log."""
+
+    def __enter__(self) -> _Progress:
+        self._bar: Any = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.render_finish()
+
+    def line(self, line: dict[str, Any]) -> None:
+        if "loss" not in line or not sys.stderr.isatty():
+            say(line.get("note") or json.dumps(line))
+            return
+        if self._bar is None:
+            self._bar = typer.progressbar(length=1000, label="training", file=sys.stderr)
+        self._bar.label = f"step {line['step']}, EPE {line['epe_px']:.2f} px"
+        self._bar.update(round(1000 * line["progress"]) - self._bar.pos)
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:

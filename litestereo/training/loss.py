@@ -1,4 +1,4 @@
-"""The supervised loss and the figures that are watched while training."""
+"""The losses of the stages and the figures that are watched while training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["supervised_loss", "training_metrics"]
+__all__ = ["feature_loss", "smooth_l1", "supervised_loss", "training_metrics"]
 
 _COARSE_WEIGHT = 0.3
 _ITERATION_DECAY = 0.9
@@ -29,17 +29,30 @@ def supervised_loss(
     count = len(predictions)
     total = torch.zeros((), device=truth_px.device)
     for i, prediction in enumerate(predictions):
-        total = total + _ITERATION_DECAY ** (count - 1 - i) * _smooth_l1(
-            prediction, truth_px, valid
-        )
+        total = total + _ITERATION_DECAY ** (count - 1 - i) * smooth_l1(prediction, truth_px, valid)
     size = (truth_px.shape[-2], truth_px.shape[-1])
     grown = F.interpolate(coarse_px, size=size, mode="bilinear", align_corners=False)
-    return total + _COARSE_WEIGHT * _smooth_l1(grown, truth_px, valid)
+    return total + _COARSE_WEIGHT * smooth_l1(grown, truth_px, valid)
 
 
-def _smooth_l1(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+def smooth_l1(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean smooth-L1 error over the valid pixels; all of shape (B, 1, H, W)."""
     loss = F.smooth_l1_loss(prediction.float(), truth, reduction="none")
     return (loss * valid).sum() / valid.sum().clamp(min=1)
+
+
+def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Return 1 - cosine between feature vectors, averaged over places and then over the maps.
+
+    Args:
+        student: maps of (B, C, H, W), any precision.
+        teacher: maps of the same shapes.
+    """
+    angles = [
+        1 - F.cosine_similarity(mine.float(), theirs.float(), dim=1).mean()
+        for mine, theirs in zip(student, teacher, strict=True)
+    ]
+    return torch.stack(angles).mean()
 
 
 @torch.no_grad()

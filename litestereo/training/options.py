@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from litestereo.errors import TrainingError
 
-__all__ = ["TrainOptions"]
+__all__ = ["Stage", "TrainOptions"]
+
+Stage = Literal["supervised", "self", "real"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainOptions:
-    """One supervised run on rendered scenes.
+    """One run of one stage.
 
     Attributes:
-        output: folder of the run: `state.pt`, `weights.safetensors`, `log.jsonl`.
+        output: folder of the run: `state.pt`, `weights.safetensors`, `best.safetensors`,
+            `log.jsonl`, `record.json`.
+        stage: "supervised" learns from rendered scenes; "self" also follows a frozen teacher that
+            sees the pair unperturbed; "real" learns from a teacher's labels on real pairs.
         model: name of the network.
         textures: folder of photos; None trains on procedural textures alone.
         texture_size: side in texels that photos are brought to, a power of two.
+        pairs: folder of real pairs: needed by "real", and taken by "self" instead of scenes.
+        teacher: of "real" an ONNX file, a bundled model's name, or NAME=WEIGHTS; of "self" a
+            checkpoint, None takes `weights`.
+        labels: folder of the teacher's labels; None puts them in the run's own.
+        truth_weight: of the exact ground truth in stage "self".
+        feature_weight: of 1 - cosine between the features in stage "self".
         weights: checkpoint to start from; None starts from random weights.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
-        height, width: size of the rendered pictures.
+        height, width: size of the rendered pictures or of the crops.
         peak_learning_rate: top of the one-cycle schedule.
-        warm_up: share of the steps in which the rate rises.
+        warm_up: share of the schedule in which the rate rises.
         weight_decay: of AdamW, on weights with two or more dimensions.
         ema_decay: of the averaged weights, which are the ones that are kept.
         max_disparity_px: no rendered disparity is larger.
         samples: colour samples for each rendered pixel.
         minutes: stop after so long, resumable; None runs to the end.
-        fit_schedule: set the length of the schedule, once the pace is known, so that it ends with
-            the sitting; `steps` is then only a bound.
+        fit_schedule: go through the schedule by the clock, so that it ends with the sitting;
+            `steps` is then not looked at.
         checkpoint_seconds: at most this much work is lost by a kill.
         log_every: steps between two lines of the log.
+        validate: folders of data sets that the averaged weights are scored on; never trained on.
+        validate_minutes: between two such scores.
         compile_renderer: fuse the renderer with torch.compile: about a minute at the start, and
             many times the speed after it.
         compile_network: likewise the network.
@@ -42,9 +55,15 @@ class TrainOptions:
     """
 
     output: Path
+    stage: Stage = "supervised"
     model: str = "las1"
     textures: Path | None = None
     texture_size: int = 512
+    pairs: Path | None = None
+    teacher: str | None = None
+    labels: Path | None = None
+    truth_weight: float = 1.0
+    feature_weight: float = 1.0
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32
@@ -58,14 +77,20 @@ class TrainOptions:
     samples: int = 1
     minutes: float | None = None
     fit_schedule: bool = False
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = 45.0
     log_every: int = 50
+    validate: tuple[Path, ...] = ()
+    validate_minutes: float = 5.0
     compile_renderer: bool = True
     compile_network: bool = False
     seed: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
+        if self.stage not in get_args(Stage):
+            raise TrainingError(
+                f"stage {self.stage!r} is unknown; choose one of {', '.join(get_args(Stage))}"
+            )
         if self.steps < 1 or self.batch < 1:
             raise TrainingError(f"steps {self.steps} and batch {self.batch} must be at least 1")
         if self.height % 32 or self.width % 32 or min(self.height, self.width) < 64:
@@ -76,21 +101,37 @@ class TrainOptions:
             raise TrainingError(f"minutes {self.minutes} must be above 0")
         if self.fit_schedule and self.minutes is None:
             raise TrainingError("a schedule that fits the sitting needs its length in minutes")
+        self._check_stage()
 
-    def learning_rate(self, step: int, *, of: int | None = None) -> float:
-        """Return the one-cycle rate (Smith & Topin 2018): linear up, cosine down to a hundredth.
+    def _check_stage(self) -> None:
+        if self.stage == "supervised" and (self.teacher or self.pairs):
+            raise TrainingError(
+                "the supervised stage takes no teacher and no real pairs; choose --stage self or "
+                "real, or --fine-tune"
+            )
+        if self.stage == "self" and not (self.teacher or self.weights):
+            raise TrainingError(
+                "stage self has no teacher: give the first stage's weights with --weights"
+            )
+        if self.stage == "real" and not (self.teacher and self.pairs):
+            raise TrainingError("stage real needs pairs and a teacher: --pairs DIR --teacher FILE")
 
-        Args:
-            step: counted from 0.
-            of: steps in all; `steps` without it.
-        """
-        steps = of or self.steps
-        rise = max(1, round(self.warm_up * steps))
-        if step < rise:
-            return self.peak_learning_rate * (0.04 + 0.96 * step / rise)
-        along = min(1.0, (step - rise) / max(1, steps - rise))
-        return self.peak_learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of what the network sees."""
+        return self.height, self.width
 
     def to_dict(self) -> dict[str, object]:
-        """Return the options as JSON can hold them."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        """Return the options as JSON can hold them; of paths the last part, which is enough.
+
+        Records are published, and folders above say more about a machine than about a run.
+        """
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value

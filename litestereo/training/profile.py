@@ -9,8 +9,10 @@ from statistics import median
 
 import torch
 
+from litestereo.errors import TrainingError
 from litestereo.training.options import TrainOptions
-from litestereo.training.supervised import TrainingRun
+from litestereo.training.scenes.stream import SceneStream
+from litestereo.training.stages import make_run
 
 __all__ = ["profile_training"]
 
@@ -26,8 +28,11 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
         Milliseconds of each part for one batch on one device, the pairs a second that the scenes
         and the whole step reach, and the device's name and peak memory.
     """
-    run = TrainingRun(replace(options, minutes=None))
-    stream = run.stream
+    if options.stage != "supervised":
+        raise TrainingError("the profile is of stage supervised; leave --stage out")
+    run = make_run(replace(options, minutes=None, fit_schedule=False, validate=()))
+    stream = run.source
+    assert isinstance(stream, SceneStream)
     batch = stream.next()
     scene = stream.sample()
     seen = stream.see(scene)
@@ -39,14 +44,14 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
         "network_ms": lambda: run.advance(batch),
     }
     result: dict[str, object] = {
-        name: round(_median_ms(part, repeats, run.device), 2) for name, part in parts.items()
+        name: round(_median_ms(part, repeats, run.group.device), 2) for name, part in parts.items()
     }
     scenes, network = float(str(result["scenes_ms"])), float(str(result["network_ms"]))
     result["scene_pairs_per_s"] = round(1000 * options.batch / scenes, 1)
     result["training_pairs_per_s"] = round(1000 * options.batch / (scenes + network), 1)
-    if run.device.type == "cuda":
-        result["device"] = torch.cuda.get_device_name(run.device)
-        result["peak_gib"] = round(torch.cuda.max_memory_allocated(run.device) / 2**30, 2)
+    if run.group.device.type == "cuda":
+        result["device"] = torch.cuda.get_device_name(run.group.device)
+        result["peak_gib"] = round(torch.cuda.max_memory_allocated(run.group.device) / 2**30, 2)
     else:
         result["device"] = "cpu"
     return result

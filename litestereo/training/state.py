@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from litestereo.errors import TrainingError
 
-__all__ = ["Average", "load_state", "save_state"]
+__all__ = ["Average", "Progress", "load_state", "remove_leftovers", "save_state"]
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """What a run has done, over all its sittings.
+
+    Attributes:
+        step: optimiser steps.
+        pairs: pairs seen by all processes together.
+        share: of the schedule, 0 to 1.
+        seconds: of training by the clock, validation and start-up left out.
+        best: the smallest validation figure; None before the first validation.
+    """
+
+    step: int = 0
+    pairs: int = 0
+    share: float = 0.0
+    seconds: float = 0.0
+    best: float | None = None
+
+
+_PART = ".part"
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 class Average:
@@ -34,20 +59,35 @@ class Average:
         for key in self.values.keys() - set(floating):
             self.values[key].copy_(state[key])
 
+    def network(self, like: _Network) -> _Network:
+        """Return a copy of `like`, in evaluation mode, that has the averaged weights."""
+        network = copy.deepcopy(like).eval()
+        network.load_state_dict(self.values)
+        return network
+
 
 def save_state(
-    path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, step: int
+    path: Path,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average,
+    progress: Progress,
 ) -> None:
     """Write the run's state beside `path` and move it into place in one act."""
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": average.values,
-        "step": step,
+        "progress": asdict(progress),
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
     try:
-        torch.save(state, temporary)
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            # Without this a power cut may leave the new name with nothing in it.
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,8 +95,8 @@ def save_state(
 
 def load_state(
     path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average
-) -> int:
-    """Restore a run from `path` and return the number of steps that it had made.
+) -> Progress:
+    """Restore a run from `path` and return what it had done.
 
     Raises:
         TrainingError: the file is not a state of this model.
@@ -68,9 +108,16 @@ def load_state(
         optimizer.load_state_dict(state["optimizer"])
         values: dict[str, Tensor] = state["average"]
         average.values = {k: values[k] for k in average.values}
-        return int(state["step"])
+        return Progress(**state["progress"])
     except Exception as error:
         raise TrainingError(
             f"{path} is not a training state of this model ({error}); "
             "remove it or choose another output folder"
         ) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill in the middle of writing left behind; `folder` is this run's alone."""
+    for pattern in (f"*{_PART}", ".*.safetensors.*", ".*.tmp"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)

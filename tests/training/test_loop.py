@@ -18,8 +18,9 @@ from litestereo.training.options import TrainOptions
 from litestereo.training.profile import profile_training
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
+from litestereo.training.schedule import Schedule, learning_rate
+from litestereo.training.stages import start_network, train
 from litestereo.training.state import Average
-from litestereo.training.supervised import TrainingRun, train
 
 TINY = {
     "batch": 1,
@@ -72,10 +73,11 @@ def test_stops_goes_on_and_ends(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_killed_run_goes_on_from_its_state(tmp_path):
+@pytest.mark.parametrize("moment", ["between", "while writing", "after writing"])
+def test_a_killed_run_goes_on_from_its_state(tmp_path, moment):
     code = (
         "from pathlib import Path; from litestereo.training.options import TrainOptions;"
-        "from litestereo.training.supervised import train;"
+        "from litestereo.training.stages import train;"
         f"train(TrainOptions(output=Path({str(tmp_path)!r}), steps=10_000, "
         f"checkpoint_seconds=0.01, **{TINY!r}))"
     )
@@ -84,18 +86,33 @@ def test_a_killed_run_goes_on_from_its_state(tmp_path):
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    log = tmp_path / "log.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (
-        log.exists() and len(log.read_text().splitlines()) >= 3
-    ):
-        time.sleep(0.1)
+    log, state = tmp_path / "log.jsonl", tmp_path / "state.pt"
+    writing = tmp_path / f"state.pt.{process.pid}.part"
+    _wait_until(lambda: log.exists() and len(log.read_text().splitlines()) >= 2)
+    _wait_until(state.exists)
+    if moment == "while writing":
+        _wait_until(lambda: writing.exists() and writing.stat().st_size > 10_000_000)
+    elif moment == "after writing":
+        before = state.stat().st_mtime_ns
+        _wait_until(lambda: state.stat().st_mtime_ns != before)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    if moment == "while writing":
+        assert writing.exists(), "the kill came too late to hit the writing"
     done = len(log.read_text().splitlines())
-    assert done >= 3, "the run did not start"
-    result = train(TrainOptions(output=tmp_path, steps=done + 1, **TINY))
-    assert result["step"] == done + 1
+    assert done >= 2, "the run did not start"
+    result = train(TrainOptions(output=tmp_path, steps=done + 2, **TINY))
+    assert result["step"] == done + 2
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == list(range(1, done + 3))
+    assert not list(tmp_path.glob("*.part"))
+
+
+def _wait_until(true, *, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.002)
 
 
 def test_a_foreign_state_is_refused(tmp_path):
@@ -114,9 +131,9 @@ def test_options_are_checked(tmp_path, change, message):
 
 
 def test_learning_rate_rises_then_falls(tmp_path):
-    options = TrainOptions(output=tmp_path, steps=1000, warm_up=0.1, peak_learning_rate=1.0)
-    rates = [options.learning_rate(step) for step in range(1001)]
-    assert max(rates) == rates[100] == 1.0
+    options = TrainOptions(output=tmp_path, warm_up=0.1, peak_learning_rate=1.0)
+    rates = [learning_rate(options, progress=step / 1000) for step in range(1001)]
+    assert max(rates) == rates[100] == pytest.approx(1.0)
     assert rates[0] == pytest.approx(0.04)
     assert rates[1000] == pytest.approx(0.01)
     assert sorted(rates[:101]) == rates[:101]
@@ -159,16 +176,65 @@ def test_profile_times_every_part(tmp_path):
     assert not options.output.exists()
 
 
-def test_a_schedule_fits_its_sitting(tmp_path):
-    options = TrainOptions(output=tmp_path, steps=10**6, minutes=1, fit_schedule=True, **TINY)
-    run = TrainingRun(options)
-    run._fit_schedule(0.5)
-    assert 100 < run.total_steps <= 0.97 * 120
-    assert options.learning_rate(run.total_steps, of=run.total_steps) == pytest.approx(
-        0.01 * options.peak_learning_rate
-    )
+def test_a_schedule_fits_its_sitting(tmp_path, monkeypatch):
+    """The clock alone drives the rate: at its peak soon, down at the end, whatever the pace."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    options = TrainOptions(output=tmp_path, minutes=10, fit_schedule=True, **TINY)
+    schedule = Schedule(options)
+    now[0] = 200.0  # compiling
+    assert schedule.clock() == (0.0, False)
+    schedule.advance()
+    rates, over = [], False
+    while not over:
+        now[0] += 2.0
+        schedule.progress, over = schedule.clock()
+        schedule.advance()
+        rates.append(schedule.rate)
+    assert 580 < now[0] <= 600
+    assert max(rates) == pytest.approx(options.peak_learning_rate, rel=1e-2)
+    assert rates.index(max(rates)) < 10
+    assert rates[-1] == pytest.approx(0.01 * options.peak_learning_rate)
     with pytest.raises(TrainingError, match="minutes"):
         TrainOptions(output=tmp_path, fit_schedule=True)
+
+
+def test_a_resumed_schedule_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    options = TrainOptions(output=tmp_path, minutes=10, fit_schedule=True, **TINY)
+    schedule = Schedule(options, step=500, progress=0.6)
+    schedule.advance()
+    monkeypatch.setattr(time, "monotonic", lambda: 300.0)
+    progress, over = schedule.clock()
+    assert 0.7 < progress < 0.9
+    assert not over
+
+
+@pytest.mark.parametrize("model", ["las2_s", "las2_m", "las2_h"])
+def test_other_networks_make_a_step(tmp_path, model):
+    options = TrainOptions(output=tmp_path, model=model, steps=1, **TINY)
+    assert train(options)["loss"] > 0
+    start_network(model, tmp_path / "weights.safetensors")
+
+
+def test_a_resumed_log_has_each_step_once(tmp_path):
+    """Lines after the last checkpoint, and one that a kill cut short, are made anew."""
+    train(TrainOptions(output=tmp_path, steps=2, **TINY))
+    log = tmp_path / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
+    (tmp_path / "state.pt.123.part").write_bytes(b"half")
+    train(TrainOptions(output=tmp_path, steps=4, **TINY))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_record_is_what_the_committed_ones_are(tmp_path):
+    train(TrainOptions(output=tmp_path, steps=2, textures=None, **TINY))
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert {"what", "device", "torch", "commit", "options", "came", "log"} <= record.keys()
+    assert record["pairs"] == 2
+    assert str(tmp_path.parent) not in json.dumps(record)
 
 
 @pytest.mark.gpu

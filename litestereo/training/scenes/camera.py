@@ -13,7 +13,7 @@ from torch import Tensor
 
 from litestereo.training.scenes.random import Draw
 
-__all__ = ["expose"]
+__all__ = ["blur", "expose", "grey", "jpeg", "noise", "per_eye", "vignette"]
 
 _LUMA = (0.299, 0.587, 0.114)
 # Annex K of ITU-T T.81: the luminance table that most encoders scale by quality.
@@ -42,16 +42,16 @@ def expose(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """
     pair = torch.stack([left, right], 1)
     pair = _tone(draw, pair)
-    pair = _vignette(draw, pair)
-    pair = _blur(draw, pair)
-    pair = _noise(draw, pair)
-    pair = _grey(draw, pair)
-    pair = _jpeg(draw, pair.clamp(0, 1))
+    pair = vignette(draw, pair)
+    pair = blur(draw, pair)
+    pair = noise(draw, pair)
+    pair = grey(draw, pair)
+    pair = jpeg(draw, pair.clamp(0, 1))
     pair = (pair.clamp(0, 1) * 255).round()
     return pair[:, 0].contiguous(), pair[:, 1].contiguous()
 
 
-def _per_eye(shared: Tensor, difference: Tensor) -> Tensor:
+def per_eye(shared: Tensor, difference: Tensor) -> Tensor:
     """Shape (B, 1, C) and (B, 2, C) to (B, 2, C, 1, 1): a shared draw and each eye's own share."""
     return (shared + difference)[..., None, None]
 
@@ -63,19 +63,20 @@ def _tone(draw: Draw, pair: Tensor) -> Tensor:
     # An automatic exposure, as cameras have: a dark scene or a bright one comes out usable.
     brightness = pair.clamp(0, 1.5).mean((1, 2, 3, 4)).clamp(min=0.01)
     wanted = draw.log_uniform(batch, low=0.2, high=0.6)
-    gain = _per_eye(
+    gain = per_eye(
         (wanted / brightness).log()[:, None, None], draw.normal(batch, 2, 1, std=0.1) * differs
     )
-    white = _per_eye(
+    white = per_eye(
         draw.normal(batch, 1, 3, std=0.06), draw.normal(batch, 2, 3, std=0.03) * differs
     )
-    gamma = _per_eye(
+    gamma = per_eye(
         draw.normal(batch, 1, 1, std=0.18), draw.normal(batch, 2, 1, std=0.06) * differs
     )
     return (pair.clamp(min=1e-4) * (gain + white).exp()) ** gamma.exp()
 
 
-def _vignette(draw: Draw, pair: Tensor) -> Tensor:
+def vignette(draw: Draw, pair: Tensor) -> Tensor:
+    """Darken the corners in three rigs of ten; `pair` is (B, 2, 3, H, W) here and below."""
     height, width = pair.shape[-2:]
     x = torch.linspace(-1, 1, width, device=pair.device)
     y = torch.linspace(-1, 1, height, device=pair.device)[:, None] * height / width
@@ -84,7 +85,7 @@ def _vignette(draw: Draw, pair: Tensor) -> Tensor:
     return pair * (1 - strength * (x * x + y * y))
 
 
-def _blur(draw: Draw, pair: Tensor) -> Tensor:
+def blur(draw: Draw, pair: Tensor) -> Tensor:
     """Gaussian blur: a little always, for the pixel's own aperture; at times more in one eye."""
     batch = pair.shape[0]
     sigma = draw.uniform(batch, 1, low=0.25, high=0.65)
@@ -102,7 +103,7 @@ def _blur(draw: Draw, pair: Tensor) -> Tensor:
     return flat.reshape(pair.shape)
 
 
-def _noise(draw: Draw, pair: Tensor) -> Tensor:
+def noise(draw: Draw, pair: Tensor) -> Tensor:
     """Shot and read noise, drawn for each eye."""
     batch = pair.shape[0]
     read = draw.log_uniform(batch, 1, 1, 1, 1, low=0.001, high=0.03)
@@ -112,13 +113,14 @@ def _noise(draw: Draw, pair: Tensor) -> Tensor:
     return pair + draw.normal(*pair.shape) * spread
 
 
-def _grey(draw: Draw, pair: Tensor) -> Tensor:
+def grey(draw: Draw, pair: Tensor) -> Tensor:
+    """Take the colour out of an eighth of the pairs."""
     weights = torch.tensor(_LUMA, device=pair.device).view(1, 1, 3, 1, 1)
-    grey = (pair * weights).sum(2, keepdim=True).expand_as(pair)
-    return torch.where(draw.chance(pair.shape[0], 1, 1, 1, 1, p=0.12), grey, pair)
+    brightness = (pair * weights).sum(2, keepdim=True).expand_as(pair)
+    return torch.where(draw.chance(pair.shape[0], 1, 1, 1, 1, p=0.12), brightness, pair)
 
 
-def _jpeg(draw: Draw, pair: Tensor) -> Tensor:
+def jpeg(draw: Draw, pair: Tensor) -> Tensor:
     """Quantise 8x8 cosine blocks as JPEG does in a quarter of the rigs; full-size chroma."""
     batch, height, width = pair.shape[0], *pair.shape[-2:]
     chosen = draw.chance(batch, p=0.25)

@@ -1,0 +1,101 @@
+"""What each stage minimises: network and loss as one module, the one forward that DDP sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from litestereo.models.registry import MAX_DISPARITY_PX
+from litestereo.training.loss import feature_loss, smooth_l1, supervised_loss, training_metrics
+from litestereo.training.perturb import perturb
+from litestereo.training.scenes.random import Draw
+
+if TYPE_CHECKING:
+    from litestereo.models.las import Stages, StereoNetwork
+
+__all__ = ["SelfDistillation", "Supervised"]
+
+# A teacher's gross mistakes shall not outweigh what it knows (LAS2 paper, stage three).
+_LARGEST_LABEL_ERROR_PX = 10.0
+
+
+def _stages(network: nn.Module, left: Tensor, right: Tensor) -> Stages:
+    device = left.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        return cast("StereoNetwork", network).stages(left, right)
+
+
+class Supervised(nn.Module):
+    """The error against given disparities: exact ones of scenes, or a teacher's labels."""
+
+    def __init__(self, network: nn.Module, *, labels: bool = False) -> None:
+        """Take the network; errors against `labels` are clamped at 10 px."""
+        super().__init__()
+        self.network = network
+        self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
+
+    def forward(
+        self, left: Tensor, right: Tensor, truth_px: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and what is watched; `truth_px` is infinite where unknown."""
+        stages = _stages(self.network, left, right)
+        loss, metrics = _truth_loss(stages, truth_px, largest_error_px=self.largest_error_px)
+        return loss, metrics
+
+
+class SelfDistillation(nn.Module):
+    """A frozen teacher sees the clean pair, the student a perturbed one (LAS paper, stage two).
+
+    Smooth-L1 between their disparities, 1 - cosine between their features, and, where there is
+    exact ground truth, the supervised loss, so that the teacher's own mistakes are not copied.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        teacher: nn.Module,
+        *,
+        seed: int,
+        truth_weight: float,
+        feature_weight: float,
+    ) -> None:
+        """Take the student and a teacher of the same architecture."""
+        super().__init__()
+        self.network = network
+        # In a tuple, so that the teacher is no part of what is trained, saved or exchanged.
+        self._teacher = (teacher.eval().requires_grad_(False),)
+        self._draw = Draw(next(network.parameters()).device, seed=seed)
+        self.truth_weight, self.feature_weight = truth_weight, feature_weight
+
+    def forward(
+        self, left: Tensor, right: Tensor, truth_px: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and what is watched; `truth_px` is infinite where unknown."""
+        with torch.no_grad():
+            wanted = _stages(self._teacher[0], left, right)
+            seen_left, seen_right = perturb(self._draw, left, right)
+        seen = _stages(self.network, seen_left, seen_right)
+        everywhere = torch.ones_like(truth_px, dtype=torch.bool)
+        follow = smooth_l1(seen.disparity, wanted.disparity, everywhere)
+        features = feature_loss(
+            (*seen.features_left, *seen.features_right),
+            (*wanted.features_left, *wanted.features_right),
+        )
+        loss = follow + self.feature_weight * features
+        supervised, metrics = _truth_loss(seen, truth_px)
+        loss = loss + self.truth_weight * supervised
+        return loss, {**metrics, "follow": follow.detach(), "features": features.detach()}
+
+
+def _truth_loss(
+    stages: Stages, truth_px: Tensor, *, largest_error_px: float | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    valid = truth_px < MAX_DISPARITY_PX
+    truth_px = torch.where(valid, truth_px, 0.0)
+    if largest_error_px is not None:
+        error = (stages.disparity.detach() - truth_px).abs()
+        valid = valid & (error < largest_error_px)
+    loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, valid)
+    return loss, training_metrics(stages.disparity, truth_px, valid)

@@ -1,0 +1,160 @@
+"""Real pairs as training batches: crops, read ahead by threads, perturbed on the device."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from litestereo.benchmarks.datasets import find_scenes
+from litestereo.benchmarks.scenes import Scene
+from litestereo.calibration.options import CalibrateOptions
+from litestereo.calibration.sources import find_candidates
+from litestereo.errors import CalibrationError, InputError, TrainingError
+from litestereo.runtime.opencv import import_cv2
+from litestereo.training.perturb import perturb
+from litestereo.training.scenes.random import Draw
+from litestereo.training.scenes.stream import Batch
+
+__all__ = ["PairStream", "crop_size", "find_training_pairs"]
+
+_READERS = 8
+_READ_AHEAD = 3
+_MULTIPLE = 32
+_Crop = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
+
+
+def find_training_pairs(folder: Path) -> tuple[Scene, ...]:
+    """Return the pairs below `folder`, sorted by name; with ground truth where it is known.
+
+    The layouts are those of `stereo-eval`; else `left.png` beside `right.png` and folders `left`
+    and `right`, as `stereo-calibrate` takes them.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    try:
+        scenes = find_scenes(folder).scenes
+    except InputError:
+        scenes = ()
+    if scenes:
+        return scenes
+    try:
+        found = find_candidates([str(folder)], options=CalibrateOptions())
+    except (CalibrationError, InputError) as error:
+        raise TrainingError(
+            f"{folder} holds no stereo pairs; need a data set that stereo-eval knows, left.png "
+            "beside right.png, or folders left and right"
+        ) from error
+    return tuple(
+        Scene(source.name, folder.name, source.left, source.right)
+        for source in found.pairs
+        if source.right is not None
+    )
+
+
+def crop_size(scenes: Sequence[Scene], size: tuple[int, int]) -> tuple[int, int]:
+    """Return `size`, made smaller where a picture is smaller, in multiples of 32."""
+    height, width = size
+    for scene in scenes:
+        picture = scene.load_pair()[0]
+        height = min(height, picture.shape[0] // _MULTIPLE * _MULTIPLE)
+        width = min(width, picture.shape[1] // _MULTIPLE * _MULTIPLE)
+    if min(height, width) < 2 * _MULTIPLE:
+        raise TrainingError("pictures are smaller than 64x64, which no network here can learn from")
+    return height, width
+
+
+class PairStream:
+    """Draw crops of pairs for ever; equal seeds give equal batches.
+
+    A crop may be magnified or reduced by up to 1.4, disparities with it. Ground truth that is
+    unknown, or beyond `max_disparity_px` after that, is infinite in the batch.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        *,
+        batch: int,
+        size: tuple[int, int],
+        seed: int,
+        device: torch.device,
+        perturbed: bool,
+    ) -> None:
+        """Prepare crops of `size` (height, width); `perturbed` changes their colours."""
+        if not scenes:
+            raise TrainingError("there are no pairs to train on; look at --pairs")
+        self.scenes, self.batch, self.size, self.seed = tuple(scenes), batch, size, seed
+        self.device = device
+        self._draw = Draw(device, seed=seed) if perturbed else None
+        self._pool = ThreadPoolExecutor(_READERS)
+        self._waiting: deque[list[Future[_Crop]]] = deque()
+        self._asked = 0
+
+    def next(self) -> Batch:
+        """Return the next batch.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        while len(self._waiting) < _READ_AHEAD:
+            numbers = range(self._asked, self._asked + self.batch)
+            self._asked += self.batch
+            self._waiting.append([self._pool.submit(self._crop, number) for number in numbers])
+        crops = [future.result() for future in self._waiting.popleft()]
+        left, right, truth = (
+            torch.from_numpy(np.stack(maps)).to(self.device) for maps in zip(*crops, strict=True)
+        )
+        left, right = (picture.permute(0, 3, 1, 2).float() for picture in (left, right))
+        if self._draw is not None:
+            left, right = perturb(self._draw, left, right)
+        return Batch(left, right, truth[:, None], torch.isfinite(truth[:, None]))
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _crop(self, number: int) -> _Crop:
+        """Read and crop the pair for sample `number`; every pair comes once in each round."""
+        round_number, place = divmod(number, len(self.scenes))
+        order = np.random.default_rng([self.seed, round_number]).permutation(len(self.scenes))
+        rng = np.random.default_rng([self.seed, 1, number])
+        scene = self.scenes[order[place]]
+        left, right = scene.load_pair()
+        truth = scene.load_truth()
+        disparity = (
+            np.full(left.shape[:2], np.nan, np.float32) if truth is None else truth.disparity_px
+        )
+        return _cropped(rng, left, right, disparity, size=self.size)
+
+
+def _cropped(
+    rng: np.random.Generator,
+    left: NDArray[np.uint8],
+    right: NDArray[np.uint8],
+    disparity_px: NDArray[np.float32],
+    *,
+    size: tuple[int, int],
+) -> _Crop:
+    """Scale and cut out one window, the same of all three maps."""
+    cv2: Any = import_cv2("resizing pictures")
+    height, width = left.shape[:2]
+    scale = max(float(np.exp2(rng.uniform(-0.5, 0.5))), size[0] / height, size[1] / width)
+    new = max(size[1], round(width * scale)), max(size[0], round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    left, right = (cv2.resize(picture, new, interpolation=how) for picture in (left, right))
+    # Nearest: a mean over an edge would be a disparity that nothing has.
+    disparity_px = cv2.resize(disparity_px, new, interpolation=cv2.INTER_NEAREST)
+    disparity_px = disparity_px * np.float32(new[0] / width)
+    disparity_px[~np.isfinite(disparity_px)] = np.inf
+    top = int(rng.integers(new[1] - size[0] + 1))
+    start = int(rng.integers(new[0] - size[1] + 1))
+    window = slice(top, top + size[0]), slice(start, start + size[1])
+    return left[window], right[window], disparity_px[window]

@@ -1,0 +1,198 @@
+"""The three stages: what each one learns from, and what it minimises.
+
+Run it as it is, or under torchrun for several GPUs:
+
+    torchrun --nproc-per-node 2 $(which stereo-train) --textures photos -o run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from litestereo.benchmarks.scenes import Scene
+from litestereo.errors import TrainingError
+from litestereo.models import create, load_weights, model_spec
+from litestereo.training.group import Group, joined_group
+from litestereo.training.labels import label_pairs
+from litestereo.training.loop import Source, TrainingRun
+from litestereo.training.objective import SelfDistillation, Supervised
+from litestereo.training.options import TrainOptions
+from litestereo.training.pairs import PairStream, crop_size, find_training_pairs
+from litestereo.training.scenes.stream import SceneStream
+from litestereo.training.scenes.textures import load_atlas
+from litestereo.training.teacher import open_teacher
+
+if TYPE_CHECKING:
+    from litestereo.models.las import StereoNetwork
+
+__all__ = ["make_run", "make_self_run", "make_truth_run", "start_network", "train"]
+
+# Layer scale starts at 1e-6 in the paper's long schedules; shorter ones need the blocks at once.
+_LAYER_SCALE = 0.1
+
+_Watch = Callable[[dict[str, Any]], None]
+_Bar = Callable[[Iterable[Scene]], Iterable[Scene]]
+
+
+def _silent(_: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
+def train(options: TrainOptions, *, watch: _Watch = _silent, progress: _Bar = iter) -> Any:  # noqa: ANN401 - a line of JSON
+    """Train until the schedule or the sitting ends; a later call goes on where this one stopped.
+
+    Args:
+        options: of the run.
+        watch: told each line of the log.
+        progress: wraps the pairs while a teacher labels them, as a progress bar does.
+
+    Returns:
+        The last line of the log: step, loss, end-point error, pairs a second.
+
+    Raises:
+        TrainingError: no textures or pairs, a foreign state in the output folder, or gradients
+            that stay without a finite value.
+        LiteStereoError: weights, teacher or pictures cannot be used.
+    """
+    with joined_group() as group:
+        return make_run(options, group=group, watch=watch, progress=progress).go()
+
+
+def make_run(
+    options: TrainOptions,
+    *,
+    group: Group | None = None,
+    watch: _Watch = _silent,
+    progress: _Bar = iter,
+) -> TrainingRun:
+    """Build the run of the options' stage, or restore it from the output folder."""
+    group = group or Group()
+    torch.manual_seed(options.seed)
+    if options.stage == "real":
+        assert options.pairs is not None
+        scenes = _labelled(options, find_training_pairs(options.pairs), group, progress)
+        return make_truth_run(options, scenes, group=group, watch=watch, labels=True)
+    if options.stage == "self":
+        real = find_training_pairs(options.pairs) if options.pairs else None
+        return make_self_run(options, real, group=group, watch=watch)
+    return TrainingRun(
+        options,
+        start_network(options.model, options.weights),
+        objective=Supervised,
+        source=lambda step: _rendered(options, group, step),
+        group=group,
+        watch=watch,
+    )
+
+
+def make_truth_run(
+    options: TrainOptions,
+    scenes: Sequence[Scene],
+    *,
+    group: Group,
+    watch: _Watch = _silent,
+    labels: bool = False,
+) -> TrainingRun:
+    """Build a run on real pairs whose truth is given, or labelled by a teacher."""
+    return TrainingRun(
+        options,
+        start_network(options.model, options.weights),
+        objective=lambda network: Supervised(network, labels=labels),
+        source=lambda step: _crops(options, scenes, group, step, perturbed=True),
+        group=group,
+        watch=watch,
+    )
+
+
+def make_self_run(
+    options: TrainOptions, scenes: Sequence[Scene] | None, *, group: Group, watch: _Watch = _silent
+) -> TrainingRun:
+    """Build a self-distilling run on real pairs, or on rendered scenes where `scenes` is None."""
+
+    def objective(network: nn.Module) -> nn.Module:
+        source = Path(options.teacher) if options.teacher else options.weights
+        return SelfDistillation(
+            network,
+            start_network(options.model, source).to(group.device),
+            seed=options.seed * 7919 + group.rank,
+            truth_weight=options.truth_weight,
+            feature_weight=options.feature_weight,
+        )
+
+    def source(step: int) -> Source:
+        if scenes is None:
+            return _rendered(options, group, step)
+        unlabelled = [Scene(s.name, s.set, s.left, s.right) for s in scenes]
+        return _crops(options, unlabelled, group, step, perturbed=False)
+
+    return TrainingRun(
+        options,
+        start_network(options.model, options.weights or Path(options.teacher or "")),
+        objective=objective,
+        source=source,
+        group=group,
+        watch=watch,
+    )
+
+
+def start_network(model: str, weights: Path | None) -> StereoNetwork:
+    """Return the network called `model`, with the weights of a file or random ones.
+
+    Raises:
+        LiteStereoError: no such model, or the file does not fit it.
+    """
+    scaled = model_spec(model).backbone == "mobilenetv2"
+    network = create(model, layer_scale_init=_LAYER_SCALE if scaled else None)
+    if weights is not None:
+        load_weights(network, weights)
+    return network
+
+
+def _seed(options: TrainOptions, group: Group, step: int) -> int:
+    """Return a seed of options, rank and step alone, so that a resumed run sees new data."""
+    return options.seed * 1_000_003 + step * 1009 + group.rank
+
+
+def _rendered(options: TrainOptions, group: Group, step: int) -> SceneStream:
+    return SceneStream(
+        load_atlas(options.textures, device=group.device, size=options.texture_size),
+        batch=options.batch,
+        size=options.size,
+        seed=_seed(options, group, step),
+        max_disparity_px=options.max_disparity_px,
+        samples=options.samples,
+        compiled=options.compile_renderer,
+    )
+
+
+def _crops(
+    options: TrainOptions, scenes: Sequence[Scene], group: Group, step: int, *, perturbed: bool
+) -> PairStream:
+    return PairStream(
+        scenes,
+        batch=options.batch,
+        size=crop_size(scenes, options.size),
+        seed=_seed(options, group, step),
+        device=group.device,
+        perturbed=perturbed,
+    )
+
+
+def _labelled(
+    options: TrainOptions, scenes: Sequence[Scene], group: Group, progress: _Bar
+) -> tuple[Scene, ...]:
+    """Label the pairs, each process its share, and return all of them with their labels."""
+    if not scenes or options.teacher is None:
+        raise TrainingError(f"{options.pairs} holds no pairs to label")
+    folder = options.labels or options.output / "labels"
+    with open_teacher(options.teacher, device=group.device.type) as (teacher, sha256):
+        share = scenes[group.rank :: group.world]
+        shown: _Bar = progress if group.rank == 0 else iter
+        label_pairs(teacher, share, sha256=sha256, folder=folder, progress=shown)
+        group.wait()
+        return label_pairs(teacher, scenes, sha256=sha256, folder=folder)
