@@ -50,7 +50,9 @@ class FakeDevice:
         self.info = fake_info(**info)
         self.graphs = graphs
         self.log = []  # what happened to objects, in order
-        self.launches = 0
+        self.launches = self.graph_marks = 0
+        self.blocking = {}  # event -> whether who waits for it sleeps
+        self.waited = []  # what was waited for, in order: "stream", or whether the event blocks
         self.live = {}  # handle or address -> kind, of everything not freed
         self.closed = 0
         self._here = threading.local()
@@ -98,9 +100,10 @@ class FakeDevice:
         self._queues[handle] = []
         return Stream(lambda: self._free(handle), handle)
 
-    def event(self):
+    def event(self, *, blocking=False):
         self.require_context()
         handle = self._make("event")
+        self.blocking[handle] = blocking
         return Event(lambda: self._free(handle), handle)
 
     def device_buffer(self, nbytes):
@@ -131,9 +134,13 @@ class FakeDevice:
         come = memory_at(source.address, target.array.shape, target.array.dtype)
         self.submit(stream.handle, lambda: np.copyto(target.array, come))
 
-    def record(self, event, stream_handle):
+    def record(self, event, stream_handle, *, in_graph=False):
         self.require_context()
+        capturing = self._capturing is not None and self._capturing[0] == stream_handle
+        assert in_graph == capturing, "a mark for a graph needs a capture, and a capture such marks"
         self._marks[event.handle] = stream_handle
+        if in_graph:
+            self.graph_marks += 1
 
     def wait(self, stream_handle, event):
         self.require_context()
@@ -143,6 +150,7 @@ class FakeDevice:
 
     def synchronize(self, waited):
         self.require_context()
+        self.waited.append(self.blocking.get(waited.handle, "stream"))
         if isinstance(waited, Stream):
             self.run_stream(waited.handle)
         elif waited.handle in self._marks:

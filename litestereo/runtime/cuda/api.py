@@ -115,8 +115,8 @@ class Device(Protocol):
     def stream(self) -> Stream:
         """Return a new stream that does not wait for the default one."""
 
-    def event(self) -> Event:
-        """Return a new event that can be timed."""
+    def event(self, *, blocking: bool = False) -> Event:
+        """Return a new event that can be timed; who waits for a `blocking` one sleeps meanwhile."""
 
     def device_buffer(self, nbytes: int) -> DeviceBuffer:
         """Return GPU memory of `nbytes`, not cleared."""
@@ -133,8 +133,12 @@ class Device(Protocol):
     def download(self, target: PinnedBuffer, source: DeviceBuffer, stream: Stream) -> None:
         """Queue a copy that fills `target` from the GPU."""
 
-    def record(self, event: Event, stream_handle: int) -> None:
-        """Mark the present end of a stream, which may be another library's."""
+    def record(self, event: Event, stream_handle: int, *, in_graph: bool = False) -> None:
+        """Mark the present end of a stream, which may be another library's.
+
+        With `in_graph` the mark becomes a part of the graph that is being captured: each launch
+        sets it anew. Without, it would only order the capture.
+        """
 
     def wait(self, stream_handle: int, event: Event) -> None:
         """Make a stream, which may be another library's, wait for an event."""

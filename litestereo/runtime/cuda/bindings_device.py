@@ -53,9 +53,11 @@ class BindingsDevice:
         stream = checked(cu.cuStreamCreate(cu.CUstream_flags.CU_STREAM_NON_BLOCKING))
         return Stream(lambda: checked(cu.cuStreamDestroy(stream)), int(stream), stream)
 
-    def event(self) -> Event:
+    def event(self, *, blocking: bool = False) -> Event:
         """Return a new event."""
-        event = checked(cu.cuEventCreate(cu.CUevent_flags.CU_EVENT_DEFAULT))
+        kinds = cu.CUevent_flags
+        flags = kinds.CU_EVENT_BLOCKING_SYNC if blocking else kinds.CU_EVENT_DEFAULT
+        event = checked(cu.cuEventCreate(flags))
         return Event(lambda: checked(cu.cuEventDestroy(event)), int(event), event)
 
     def device_buffer(self, nbytes: int) -> DeviceBuffer:
@@ -84,9 +86,11 @@ class BindingsDevice:
         size = target.array.nbytes
         checked(cu.cuMemcpyDtoHAsync(target.host_address, source.address, size, stream.native))
 
-    def record(self, event: Event, stream_handle: int) -> None:
+    def record(self, event: Event, stream_handle: int, *, in_graph: bool = False) -> None:
         """Mark the present end of a stream."""
-        checked(cu.cuEventRecord(event.native, stream_handle))
+        kinds = cu.CUevent_record_flags
+        flags = kinds.CU_EVENT_RECORD_EXTERNAL if in_graph else kinds.CU_EVENT_RECORD_DEFAULT
+        checked(cu.cuEventRecordWithFlags(event.native, stream_handle, flags))
 
     def wait(self, stream_handle: int, event: Event) -> None:
         """Make a stream wait for an event."""

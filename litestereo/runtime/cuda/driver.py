@@ -109,10 +109,10 @@ class Driver:
             driver_version=(version // 1000, version % 1000 // 10),
         )
 
-    def event(self) -> int:
+    def event(self, *, blocking: bool = False) -> int:
         """Return the handle of a new event that can be timed."""
         handle = ctypes.c_void_p()
-        self.call("cuEventCreate", ctypes.byref(handle), ctypes.c_uint(0))
+        self.call("cuEventCreate", ctypes.byref(handle), ctypes.c_uint(blocking))
         return int(handle.value or 0)
 
     def destroy_event(self, event: int) -> None:
@@ -130,9 +130,13 @@ class Driver:
         self.call("cuEventElapsedTime", ctypes.byref(value), *handles)
         return value.value
 
-    def record(self, event: int, stream: int) -> None:
-        """Record an event in a stream; both are handles."""
-        self.call("cuEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(stream))
+    def record(self, event: int, stream: int, *, in_graph: bool = False) -> None:
+        """Record an event in a stream; both are handles.
+
+        With `in_graph`, as a node of the graph that is being captured (CU_EVENT_RECORD_EXTERNAL).
+        """
+        handles = ctypes.c_void_p(event), ctypes.c_void_p(stream)
+        self.call("cuEventRecordWithFlags", *handles, ctypes.c_uint(in_graph))
 
     def wait(self, stream: int, event: int) -> None:
         """Make a stream wait for an event; both are handles."""

@@ -63,10 +63,10 @@ class PycudaDevice:
         made.release = lambda: setattr(made, "native", None)
         return made
 
-    def event(self) -> Event:
+    def event(self, *, blocking: bool = False) -> Event:
         """Return a new event."""
         # pycuda's own events have no handle, which a foreign stream needs.
-        handle = self._driver.event()
+        handle = self._driver.event(blocking=blocking)
         return Event(lambda: self._driver.destroy_event(handle), handle)
 
     def device_buffer(self, nbytes: int) -> DeviceBuffer:
@@ -93,9 +93,9 @@ class PycudaDevice:
         """Queue a copy from the GPU."""
         cuda.memcpy_dtoh_async(target.array, source.address, stream.native)
 
-    def record(self, event: Event, stream_handle: int) -> None:
+    def record(self, event: Event, stream_handle: int, *, in_graph: bool = False) -> None:
         """Mark the present end of a stream."""
-        self._driver.record(event.handle, stream_handle)
+        self._driver.record(event.handle, stream_handle, in_graph=in_graph)
 
     def wait(self, stream_handle: int, event: Event) -> None:
         """Make a stream wait for an event."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ __all__ = ["TensorRt", "build_ahead", "load"]
 
 # Sizes that are kept ready; a further one takes the place of the least recently used.
 _MOST_SIZES = 4
+_DEEP = 2  # pairs on the way at once in a pipeline
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +70,7 @@ class TensorRt:
         self._lock = threading.RLock()
         self._engines: list[_Loaded] = []
         self._sessions: OrderedDict[tuple[int, int], tuple[_Loaded, Session]] = OrderedDict()
+        self._pipelined: list[Session] = []
         self._attested: Attestation | None = None
         self._words = _device_words(trt, device)
         try:
@@ -164,6 +168,90 @@ class TensorRt:
                 session = self._session(device, (shape[0], shape[1]))
                 return session.infer_gpu(arrays, stream=stream)
 
+    def infer_many(
+        self, pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Yield disparity and confidence of each pair, in order, with two pairs on the way at once.
+
+        While the GPU computes one pair, the next is copied to it and the last one's answer from it:
+        more pairs a second, and each answer later. It takes two more contexts' memory until it
+        ends. The arrays are valid until the next answer is asked for.
+
+        Args:
+            pairs: of one size, prepared as for `infer`.
+
+        Raises:
+            InputError: a pair has another size than the first.
+            EngineError: the backend is closed, or TensorRT failed.
+        """
+        sessions: list[Session] = []
+        turn, first = 0, None
+        try:
+            for left, right in pairs:
+                size = left.shape[0], left.shape[1]
+                first = first or size
+                if size != first:
+                    raise InputError(
+                        f"a pair is {size[0]}x{size[1]} and the first was {first[0]}x{first[1]}; a "
+                        "pipeline takes one size"
+                    )
+                if len(sessions) < _DEEP:
+                    sessions.append(self._pipeline_session(size))
+                else:
+                    with self._ready():
+                        answer = sessions[turn].collect()
+                    yield answer
+                with self._ready():
+                    sessions[turn].submit(left, right)
+                turn = (turn + 1) % _DEEP
+            for session in (*sessions[turn:], *sessions[:turn]):  # the oldest is next in turn
+                with self._ready():
+                    answer = session.collect()
+                yield answer
+        finally:
+            self._end_pipeline(sessions)
+
+    @contextmanager
+    def _ready(self) -> Iterator[Device]:
+        """Hold the lock, with the GPU's context current."""
+        with self._lock:
+            device = self._opened()
+            with device.active():
+                yield device
+
+    def _pipeline_session(self, size: tuple[int, int]) -> Session:
+        with self._ready() as device:
+            self._session(device, size)  # which loads or builds the engine
+            session = self._made_session(device, self._sessions[size][0], size)
+            self._pipelined.append(session)
+            return session
+
+    def _end_pipeline(self, sessions: list[Session]) -> None:
+        """Free a pipeline's sessions, unless the backend's end has."""
+        with self._lock:
+            if self._device is None:
+                return
+            with self._device.active():
+                for session in sessions:
+                    self._pipelined.remove(session)
+                    session.close()
+                    session.free()
+
+    def profile(self, profiler: Any) -> None:  # noqa: ANN401 - TensorRT's IProfiler
+        """Let TensorRT tell `profiler` each layer's time in the calls that follow; needs no graph.
+
+        Raises:
+            EngineError: nothing was inferred yet, or a CUDA graph is replayed.
+        """
+        with self._ready():
+            session = next(reversed(self._sessions.values()), (None, None))[1]
+            if session is None or session.uses_graph:
+                raise EngineError(
+                    "layers can be timed after a first call, without a CUDA graph: load with "
+                    "cuda_graph=False"
+                )
+            session.report_to(profiler)
+
     def close(self) -> None:
         """Drop contexts, then engines, runtimes, memory, and the GPU; closing twice is fine."""
         with self._lock:
@@ -172,7 +260,9 @@ class TensorRt:
                 return
             with device.active():
                 sessions = [session for _, session in self._sessions.values()]
+                sessions += self._pipelined
                 self._sessions.clear()
+                self._pipelined.clear()
                 for session in sessions:
                     session.close()
                 for loaded in self._engines:
@@ -194,21 +284,24 @@ class TensorRt:
             return self._sessions[size][1]
         loaded = next((one for one in self._engines if one.sizes.holds(size)), None)
         loaded = loaded or self._load_engine(device, SizeRange.fixed(size))
-        integrated = device.info.integrated
-        wanted = self._options.zero_copy
-        options = SessionOptions(
-            size,
-            self._options.cuda_graph,
-            integrated if wanted is None else wanted,
-            self.manifest.answer_size,
-        )
-        _, words = own_words(self._trt)
-        session = Session(self._trt, loaded.engine, device=device, words=words, options=options)
+        session = self._made_session(device, loaded, size)
         self._sessions[size] = (loaded, session)
         self._words = _device_words(self._trt, device, session)
         if len(self._sessions) > _MOST_SIZES:
             self._forget_oldest()
         return session
+
+    def _made_session(self, device: Device, loaded: _Loaded, size: tuple[int, int]) -> Session:
+        wanted = self._options.zero_copy
+        options = SessionOptions(
+            size,
+            cuda_graph=self._options.cuda_graph,
+            zero_copy=device.info.integrated if wanted is None else wanted,
+            wait=self._options.wait,
+            answer_size=self.manifest.answer_size,
+        )
+        _, words = own_words(self._trt)
+        return Session(self._trt, loaded.engine, device=device, words=words, options=options)
 
     def _load_engine(self, device: Device, sizes: SizeRange) -> _Loaded:
         """Return the engine for these sizes, out of the cache or built; the context is current."""
@@ -239,6 +332,7 @@ def _device_words(trt: Any, device: Device, session: Session | None = None) -> s
     if session is not None:
         ways.append("CUDA graph" if session.uses_graph else "enqueued")
         ways.append("zero-copy" if session.zero_copy else "pinned copies")
+        ways += ["asleep while waiting"] if session.waits_asleep else []
     return f"cuda:{info.index} {info.name} {info.sm} ({', '.join(ways)})"
 
 

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 from litestereo.errors import InputError
 from litestereo.runtime.cuda import Binding
 
-__all__ = ["BuildOptions", "GpuOptions", "HardwareCompatibility", "SizeRange"]
+__all__ = ["BuildOptions", "GpuOptions", "HardwareCompatibility", "SizeRange", "Wait"]
 
 HardwareCompatibility = Literal["none", "ampere_plus", "same_compute_capability"]
 Constraints = Literal["obey", "prefer"]
+Wait = Literal["spin", "block"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class GpuOptions:
         cuda_graph: replay a CUDA graph instead of enqueuing each layer; needs cuda-bindings, and
             without it layers are enqueued.
         zero_copy: let the GPU work in the host's memory; None: where they share it (Jetson).
+        wait: how the host waits for an answer: "spin" as the driver does by itself, which answers
+            soonest and keeps a core busy, or "block", asleep: a robot's cores have other work.
         size_range: sizes that one engine serves; None: one engine for each size that comes.
         cache_dir: folder of the engines; None: the user's cache folder.
         build: how engines are built.
@@ -130,6 +133,7 @@ class GpuOptions:
     binding: Binding = "auto"
     cuda_graph: bool = True
     zero_copy: bool | None = None
+    wait: Wait = "spin"
     size_range: SizeRange | None = None
     cache_dir: Path | None = None
     build: BuildOptions = field(default_factory=BuildOptions)
@@ -140,6 +144,7 @@ class GpuOptions:
         if self.device_index < 0:
             raise InputError(f"device_index is {self.device_index}; GPUs are counted from 0")
         _require("binding", self.binding, Binding)
+        _require("wait", self.wait, Wait)
 
     def say(self, line: str) -> None:
         """Pass a line to whoever listens."""

@@ -21,6 +21,7 @@ from litestereo.runtime.cuda.api import (
 from litestereo.runtime.cuda.dlpack import CUDA
 from litestereo.runtime.cuda.gpu_array import ANY_GPU, GpuArray
 from litestereo.runtime.tensorrt.library import WordsLog
+from litestereo.runtime.tensorrt.options import Wait
 
 __all__ = ["TENSORS", "DeviceTimes", "Session", "SessionOptions"]
 
@@ -41,12 +42,14 @@ class SessionOptions:
         size: (height, width) of the pictures.
         cuda_graph: capture and replay a graph, where the device can.
         zero_copy: let the GPU work in the host's memory.
+        wait: how the host waits for an answer: "spin" as the driver does by itself, "block" asleep.
         answer_size: of the answers; None: the pictures'.
     """
 
     size: tuple[int, int]
     cuda_graph: bool
     zero_copy: bool
+    wait: Wait = "spin"
     answer_size: tuple[int, int] | None = None
 
 
@@ -100,12 +103,14 @@ class Session:
         """Make the buffers, and run once: TensorRT and the driver do their late work here."""
         self._shapes = _shapes(options)
         self.zero_copy = options.zero_copy
+        self.waits_asleep = options.wait == "block"
         self._device, self._words = device, words
         # Memory, stream and event, in order, so that they are freed in the opposite order.
         self._owned: list[Callable[[], None]] = []
         self._context: Any = None
         self._graph: Graph | None = None
         self._enqueue_ms: float | None = None
+        self._submitted = False  # and not collected yet
         self._elsewhere = False  # the last work was queued on a caller's stream
         try:
             self._make(trt, engine, options)
@@ -126,15 +131,42 @@ class Session:
 
         The device's context must be current.
         """
+        self.submit(left, right)
+        return self.collect()
+
+    def submit(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> None:
+        """Send a pair to the GPU and return at once; the answer before it must be collected.
+
+        The device's context must be current.
+        """
         if self._elsewhere:
             # Before the buffers are touched: the last caller's work may still read them.
             self._device.synchronize(self._done)
             self._elsewhere = False
         np.copyto(self._slots["left"].host.array, left)
         np.copyto(self._slots["right"].host.array, right)
-        self._enqueue()
-        self._device.synchronize(self._stream)
+        start = time.perf_counter()
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        else:
+            self._queue()
+        if self.waits_asleep:
+            self._device.record(self._answered, self._stream.handle)
+        self._submitted = True
+        self._enqueue_ms = 1e3 * (time.perf_counter() - start)
+
+    def collect(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Wait for what was submitted; the buffers are those of `infer`.
+
+        The device's context must be current.
+        """
+        self._device.synchronize(self._answered if self.waits_asleep else self._stream)
+        self._submitted = False
         return self._slots["disparity"].host.array, self._slots["confidence"].host.array
+
+    def report_to(self, profiler: Any) -> None:  # noqa: ANN401 - its IProfiler
+        """Let TensorRT tell `profiler` the time of each layer; only without a graph."""
+        self._context.profiler = profiler
 
     def device_times(self) -> DeviceTimes | None:
         """Return the times of the last `infer`; None before the first, and after `infer_gpu`.
@@ -190,6 +222,8 @@ class Session:
         if self._elsewhere:
             self._device.synchronize(self._done)
             self._elsewhere = False
+        if self._submitted:
+            self.collect()
         if self._graph is not None:
             self._graph.free()
             self._graph = None
@@ -209,7 +243,9 @@ class Session:
         self._stream = self._device.stream()
         self._done = self._device.event()
         self._marks = [self._device.event() for _ in range(4)]
-        self._owned += [made.free for made in (self._stream, self._done, *self._marks)]
+        self._answered = self._device.event(blocking=True)
+        events = self._done, *self._marks, self._answered
+        self._owned += [made.free for made in (self._stream, *events)]
         self._slots = {name: self._slot(name, options) for name, *_ in TENSORS}
         for name, is_input, *_ in TENSORS:
             shape = self._slots[name].host.array.shape
@@ -217,10 +253,11 @@ class Session:
                 raise EngineError(f"the engine refuses {name} {shape}: {self._words.words()}")
         for name, slot in self._slots.items():
             self._bind(name, slot.address)
-        self._enqueue()
+        self._queue()
         self._device.synchronize(self._stream)
         if options.cuda_graph:
-            self._graph = self._device.capture(self._stream, self._execute_here)
+            # From copy to copy: a call launches one thing.
+            self._graph = self._device.capture(self._stream, lambda: self._queue(in_graph=True))
 
     def _slot(self, name: str, options: SessionOptions) -> _Slot:
         shape, dtype = self._shapes[name], _dtype(name)
@@ -236,30 +273,22 @@ class Session:
         self._owned.append(gpu.free)
         return _Slot(host, gpu)
 
-    def _enqueue(self) -> None:
-        """Queue the copies and the network on the session's own stream, and time them."""
-        start = time.perf_counter()
-        handle = self._stream.handle
-        self._device.record(self._marks[0], handle)
+    def _queue(self, *, in_graph: bool = False) -> None:
+        """Queue the copies and the network on the session's own stream, with marks between."""
+        device, handle = self._device, self._stream.handle
+        device.record(self._marks[0], handle, in_graph=in_graph)
         for name in ("left", "right"):
             slot = self._slots[name]
             if slot.gpu is not None:
-                self._device.upload(slot.gpu, slot.host, self._stream)
-        self._device.record(self._marks[1], handle)
-        if self._graph is not None:
-            self._graph.launch(self._stream)
-        else:
-            self._execute_here()
-        self._device.record(self._marks[2], handle)
+                device.upload(slot.gpu, slot.host, self._stream)
+        device.record(self._marks[1], handle, in_graph=in_graph)
+        self._execute(handle)
+        device.record(self._marks[2], handle, in_graph=in_graph)
         for name in ("disparity", "confidence"):
             slot = self._slots[name]
             if slot.gpu is not None:
-                self._device.download(slot.host, slot.gpu, self._stream)
-        self._device.record(self._marks[3], handle)
-        self._enqueue_ms = 1e3 * (time.perf_counter() - start)
-
-    def _execute_here(self) -> None:
-        self._execute(self._stream.handle)
+                device.download(slot.host, slot.gpu, self._stream)
+        device.record(self._marks[3], handle, in_graph=in_graph)
 
     def _execute(self, stream: int) -> None:
         context = self._context

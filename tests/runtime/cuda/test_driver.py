@@ -100,7 +100,7 @@ def test_events_go_by_handle():
     driver.destroy_event(event)
     assert library.calls[-4:] == [
         "cuEventCreate",
-        "cuEventRecord",
+        "cuEventRecordWithFlags",
         "cuStreamWaitEvent",
         "cuEventDestroy_v2",
     ]

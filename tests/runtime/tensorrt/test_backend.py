@@ -370,3 +370,89 @@ def test_building_ahead_fills_the_cache(make, tmp_path, monkeypatch):
     assert second.builds == []
     with pytest.raises(InputError, match="an engine needs one"):
         build_ahead(write_stand_in(tmp_path / "d.onnx"), options=options)
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+def test_a_graph_goes_from_copy_to_copy(make, rng, integrated):
+    backend, device, _ = make(size=SIZE, device=FakeDevice(integrated=integrated))
+    assert device.graph_marks == 4  # before and after each copy, inside the graph
+    marks_before = dict(device._marks)
+    launches = device.launches
+    backend.infer(*pair(rng))
+    assert device.launches == launches + 1
+    # Nothing else was queued by the host: no mark, no copy of its own.
+    assert device._marks == marks_before
+    assert backend.device_times().compute_ms == 1.0
+
+
+@pytest.mark.parametrize(("wait", "waited"), [("spin", "stream"), ("block", True)])
+def test_the_host_waits_as_it_is_told(make, rng, wait, waited):
+    backend, device, _ = make(size=SIZE, wait=wait)
+    device.waited.clear()
+    assert_right(backend, *pair(rng))
+    assert device.waited == [waited]
+    assert ("asleep while waiting" in backend.device) == (wait == "block")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_pipeline_answers_each_pair_in_order(make, rng, count, graph):
+    backend, device, _ = make(size=SIZE, cuda_graph=graph)
+    before = sorted(device.live.values())
+    pairs = [pair(rng) for _ in range(count)]
+    answers = 0
+    for (left, right), (disparity, confidence) in zip(
+        pairs, backend.infer_many(iter(pairs)), strict=True
+    ):
+        wanted = expected(left, right)
+        np.testing.assert_allclose(disparity, wanted[0], atol=1e-4)
+        np.testing.assert_allclose(confidence, wanted[1], atol=1e-6)
+        answers += 1
+    assert answers == count
+    assert sorted(device.live.values()) == before
+
+
+def test_a_pipeline_has_two_pairs_on_the_way(make, rng):
+    backend, *_ = make(size=SIZE)
+    taken = []
+
+    def pairs():
+        for index in range(4):
+            taken.append(index)
+            yield pair(rng)
+
+    answers = backend.infer_many(pairs())
+    next(answers)
+    # The third is asked for before the first answer is waited for: two are on the way.
+    assert taken == [0, 1, 2]
+    answers.close()
+    assert_right(backend, *pair(rng))
+
+
+def test_a_pipeline_that_is_left_open_ends_with_the_backend(make, rng):
+    backend, device, _ = make(size=SIZE)
+    answers = backend.infer_many(pair(rng) for _ in range(5))
+    next(answers)
+    backend.close()
+    assert device.live == {}
+    with pytest.raises(EngineError, match="is closed"):
+        next(answers)
+    answers.close()
+
+
+def test_a_pipeline_takes_one_size(make, rng):
+    backend, *_ = make()
+    answers = backend.infer_many([pair(rng), pair(rng, (96, 96))])
+    with pytest.raises(InputError, match="a pair is 96x96 and the first was 64x96"):
+        next(answers)
+
+
+def test_layers_are_timed_without_a_graph(make, rng):
+    backend, *_ = make(size=SIZE, cuda_graph=False)
+    profiler = object()
+    backend.profile(profiler)
+    _, session = backend._sessions[SIZE]
+    assert session._context.profiler is profiler
+    graphed, *_ = make(size=SIZE)
+    with pytest.raises(EngineError, match="cuda_graph=False"):
+        graphed.profile(profiler)
