@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from stand_in import write_stand_in
+from stand_in import write_raw_stand_in, write_stand_in
 
 from litestereo.cli import doctor_main, plan_main, run_main
 from litestereo.ros.parameters import DEFAULTS
 from litestereo.runtime.engine import StereoEngine
-from litestereo.runtime.geometry.depth import Validity
+from litestereo.runtime.geometry import Calibration, Eye, Validity
 from litestereo.runtime.stream import RepeatedPair
 
 ROOT = Path(__file__).parents[1]
@@ -31,9 +31,13 @@ def robot(tmp_path, monkeypatch):
     for side in ("left", "right"):
         cv2.imwrite(str(tmp_path / f"{side}.png"), picture)
     (tmp_path / "stereo.yaml").write_text("520 0 319.5 0 520 239.5 0 0 1\n0.12\n")
+    eye = Eye(520.0, 520.0, 319.5, 239.5)
+    rig = Calibration(eye, eye, 0.12, size=SIZE, rectified=False)
+    models = {"las1": model, "las1_rig_480x640_fp16.onnx": tmp_path / "rig.onnx"}
+    write_raw_stand_in(tmp_path / "rig.onnx", rig, size=SIZE, gain=0.2)
     load = StereoEngine.load.__func__
     monkeypatch.setattr(
-        StereoEngine, "load", classmethod(lambda cls, name, **kw: load(cls, model, **kw))
+        StereoEngine, "load", classmethod(lambda cls, name, **kw: load(cls, models[name], **kw))
     )
     monkeypatch.setattr(
         "litestereo.runtime.stream.cameras",
@@ -78,7 +82,7 @@ def test_options_and_commands_exist():
     source = "".join(path.read_text() for path in (ROOT / "litestereo/commands").glob("*.py"))
     known = {f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): ", source, re.M)}
     others = {"--directory", "--minutes", "--once", "--ros-args", "--system-site-packages"}
-    assert set(re.findall(r"(?<!\w)--[a-z][a-z-]+", PAGE)) - known - others == set()
+    assert set(re.findall(r"(?<!\w)--[a-z][a-z0-9-]+", PAGE)) - known - others == set()
 
 
 def test_links_lead_somewhere():
