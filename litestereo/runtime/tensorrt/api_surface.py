@@ -47,7 +47,9 @@ RUNTIME: dict[str, frozenset[str]] = {
             *("get_tensor_name", "num_io_tensors"),
         }
     ),
-    "IExecutionContext": frozenset({"execute_async_v3", "set_input_shape", "set_tensor_address"}),
+    "IExecutionContext": frozenset(
+        {"execute_async_v3", "profiler", "set_input_shape", "set_tensor_address"}
+    ),
     "ILogger": frozenset({"Severity"}),
     "ILogger.Severity": frozenset({"ERROR", "INTERNAL_ERROR", "WARNING"}),
     "Runtime": frozenset({"deserialize_cuda_engine", "engine_host_code_allowed"}),
