@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,7 +38,7 @@ from litestereo.models import convnext, create, las, load_weights
 from litestereo.models.pyramid import Features
 from litestereo.models.registry import DISPARITY_LEVELS
 
-__all__ = ["formulated_as_published", "reference_graph"]
+__all__ = ["PARTS", "formulated_as_published", "reference_graph"]
 
 
 def reference_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
@@ -48,15 +48,16 @@ def reference_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
 
 
 @contextmanager
-def formulated_as_published() -> Iterator[None]:
-    """Make the networks of `litestereo.models` compute in the published formulation meanwhile."""
-    with (
-        mock.patch.object(las, "_features_of_pair", _features_one_by_one),
-        mock.patch.object(las, "correlation_volume", _volume_5d),
-        mock.patch.object(las, "convex_upsample", _upsample_by_unfolding),
-        mock.patch.object(convnext.ConvNeXtBlock, "forward", _convnext_channels_last),
-        mock.patch.object(convnext.ChannelNorm, "forward", _norm_spelled_out),
-    ):
+def formulated_as_published(*parts: str) -> Iterator[None]:
+    """Make the networks of `litestereo.models` compute as published meanwhile.
+
+    Args:
+        parts: of `PARTS`; none: all of them.
+    """
+    with ExitStack() as changed:
+        for part in parts or PARTS:
+            for owner, name, function in PARTS[part]:
+                changed.enter_context(mock.patch.object(owner, name, function))
         yield
 
 
@@ -96,6 +97,16 @@ def _norm_spelled_out(self: convnext.ChannelNorm, x: Tensor) -> Tensor:
     variance = centred.pow(2).mean(dim=1, keepdim=True)
     scaled = centred / torch.sqrt(variance + self.eps)
     return self.weight[:, None, None] * scaled + self.bias[:, None, None]
+
+
+PARTS: dict[str, tuple[tuple[object, str, object], ...]] = {
+    "eyes": ((las, "_features_of_pair", _features_one_by_one),),
+    "volume": ((las, "correlation_volume", _volume_5d),),
+    "upsampling": ((las, "convex_upsample", _upsample_by_unfolding),),
+    "blocks": ((convnext.ConvNeXtBlock, "forward", _convnext_channels_last),),
+    "norms": ((convnext.ChannelNorm, "forward", _norm_spelled_out),),
+}
+"""What the published formulation does otherwise, part by part."""
 
 
 def main() -> None:

@@ -10,6 +10,7 @@
 #   running STEP NAME@SIZE...   starts, latencies, memory, threads, bindings, torch beside it
 #   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
 #   int8 NAME_int8@SIZE...  INT8 against FP16: engines, turns, layers left in floating point, fidelity
+#   speed STEP ...          engines in turns, layers beside floors, build options, engines at once
 #   libtorch                compiles what `running beside-torch` needs
 #
 # Findings worth keeping go to benchmarks/proof/results/.
@@ -49,6 +50,7 @@ build) "$trt" -X faulthandler $here/build.py "$@" ;;
 pictures) "$python" $here/pictures.py "$@" ;;
 fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fidelity.py "$@" ;;
 running) "$trt" -X faulthandler $here/running.py "$@" ;;
+speed) "$trt" -X faulthandler $here/speed.py "$@" ;;
 plans) "$trt" -X faulthandler $here/plans.py "$@" ;;
 int8)
     "$trt" -X faulthandler $here/int8.py engines "$@" &&

@@ -1,0 +1,145 @@
+"""Export one network in several forms, for engines to be timed beside each other.
+
+    python benchmarks/alternatives.py las1 --size 384x1248 -o build/alternatives [FORM...]
+
+Forms, all in FP16, all with the same answers:
+
+    ours         what stereo-export writes
+    reference    the published formulation
+    with-PART    ours with one part as published: eyes, volume, upsampling, blocks or norms
+    strips       ours with the strips of each gate as one
+    planes       ours with the 3-D stem as 2-D convolutions over all disparities
+    blocks       the same over blocks of four disparities
+    softmax      ours with each softmax spelled out
+    batch-N      ours for N pairs at once: pictures N times as high, cut apart inside
+
+An artefact is called MODEL_FORM.onnx. `benchmarks/proof/proof.sh speed` builds and times them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import torch
+from onnx import ModelProto
+from reference_graph import PARTS, formulated_as_published
+from torch import Tensor, nn
+
+from litestereo.assets import bundled_artifact
+from litestereo.benchmarks.latency.command import parse_size
+from litestereo.export import onnx_from_torch
+from litestereo.export.artifact import make_manifest, with_manifest, write_artifact
+from litestereo.export.half import half_from_master
+from litestereo.export.lower import with_folded_scales, with_merged_strips, with_spelled_softmax
+from litestereo.export.lower_stem import with_stem_in_blocks, with_stem_in_planes
+from litestereo.export.options import ExportOptions
+from litestereo.export.pairs import gate_pairs
+from litestereo.export.pipeline import fp32_graph
+from litestereo.export.ranges import out_of_half_range
+from litestereo.export.simplify import simplify
+from litestereo.models import create, load_weights
+
+__all__ = ["FORMS", "BatchModel", "master_of"]
+
+FORMS: dict[str, Callable[[ModelProto], ModelProto]] = {
+    "ours": lambda graph: graph,
+    "reference": lambda graph: graph,
+    **{f"with-{part}": lambda graph: graph for part in PARTS},
+    "strips": with_merged_strips,
+    "planes": with_stem_in_planes,
+    "blocks": with_stem_in_blocks,
+    "softmax": with_spelled_softmax,
+    **{f"batch-{count}": lambda graph: graph for count in (2, 4, 8)},
+}
+"""What each form does to the graph; some are traced otherwise instead."""
+
+
+class BatchModel(nn.Module):
+    """Several pairs behind the interface of one: each picture is theirs one above the other."""
+
+    count = 1
+
+    def __init__(self, model: nn.Module) -> None:
+        """Wrap a network."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N * H, W) disparity and confidence of (N * H, W, 3) pictures."""
+        disparity, confidence = self.model(self._apart(left), self._apart(right))
+        return disparity.flatten(0, 2), confidence.flatten(0, 2)
+
+    def _apart(self, picture: Tensor) -> Tensor:
+        height, width, _ = picture.shape
+        apart = picture.to(torch.float32).view(self.count, height // self.count, width, 3)
+        return apart.permute(0, 3, 1, 2)
+
+
+def master_of(model: nn.Module, form: str, *, options: ExportOptions) -> ModelProto:
+    """Return the FP32 graph of a form, from which the typed one is made."""
+    published = nullcontext()
+    if form == "reference":
+        published = formulated_as_published()
+    elif form.startswith("with-"):
+        published = formulated_as_published(form.removeprefix("with-"))
+    camera = onnx_from_torch.CameraModel
+    if form.startswith("batch-"):
+        count = int(form.removeprefix("batch-"))
+        camera = type("Batch", (BatchModel,), {"count": count})
+    with published, mock.patch.object(onnx_from_torch, "CameraModel", camera):
+        master = simplify(fp32_graph(model, options=options))
+    if form != "reference":
+        master = with_folded_scales(master)
+    return FORMS[form](master)
+
+
+def _export(
+    model: nn.Module, form: str, *, options: ExportOptions, given: argparse.Namespace
+) -> Path:
+    master = master_of(model, form, options=options)
+    single = master if not form.startswith("batch-") else None
+    outside = out_of_half_range(single, pairs=gate_pairs(options)) if single else ()
+    half = half_from_master(master, widened=tuple(outside))
+    manifest = make_manifest(
+        options,
+        weights=given.weights,
+        graph=half.model,
+        parity={},
+        precision_map=half.precision_map(),
+    )
+    path = given.output / f"{given.model}_{form}.onnx"
+    return write_artifact(with_manifest(half.model, manifest), path)
+
+
+def main() -> None:
+    """Write the forms that the command line names, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("forms", nargs="*", metavar="FORM")
+    parser.add_argument("--size", type=parse_size, required=True)
+    parser.add_argument("--weights", type=Path, help="else the bundled ones")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    given.weights = given.weights or bundled_artifact(given.model)
+    given.output.mkdir(parents=True, exist_ok=True)
+    model = create(given.model)
+    load_weights(model, given.weights)
+    height, width = given.size
+    for form in given.forms or FORMS:
+        count = int(form.removeprefix("batch-")) if form.startswith("batch-") else 1
+        options = ExportOptions(
+            model=given.model,
+            height=count * height,
+            width=width,
+            precision="fp16",
+            weights_source=f"form {form!r}, for comparison",
+        )
+        print(_export(model.eval(), form, options=options, given=given), flush=True)
+
+
+if __name__ == "__main__":
+    main()
