@@ -103,6 +103,9 @@ def run(
     depth: Annotated[
         bool, typer.Option("--depth", help="Also depth: millimetre PNG, NPY in metres, validity.")
     ] = False,
+    exr: Annotated[
+        bool, typer.Option("--exr", help="Also depth in metres as EXR, channel Z.")
+    ] = False,
     cloud: Annotated[bool, typer.Option("--cloud", help="Also a coloured cloud, PLY.")] = False,
     near: Annotated[
         float | None, typer.Option(min=0, show_default="the range's", help="Nearest depth, m.")
@@ -198,7 +201,7 @@ def run(
     texts = (
         [] if streams else _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
     )
-    metric_only = depth or cloud or second_pass or rectified or baseline is not None
+    metric_only = depth or exr or cloud or second_pass or rectified or baseline is not None
     if metric_only and not (calib or model.endswith(".onnx")):
         raise typer.BadParameter("depth and clouds need a calibration; add --calib FILE")
 
@@ -217,6 +220,7 @@ def run(
             baseline_m=baseline,
             rectified=rectified,
             depth=depth,
+            exr=exr,
             cloud=cloud,
             second_pass=second_pass,
             speckle_pixels=speckle,

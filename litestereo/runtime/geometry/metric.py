@@ -28,6 +28,7 @@ from litestereo.runtime.geometry.depth_io import (
     write_depth_png,
     write_validity_png,
 )
+from litestereo.runtime.geometry.exr import write_depth_exr
 from litestereo.runtime.geometry.rig import MetricRig
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.viewer.page import write_view
@@ -44,6 +45,7 @@ class MetricOptions:
         baseline_m: in metres, where the file has none or an unclear unit.
         rectified: the pictures are rectified already, though the calibration is of raw ones.
         depth: write depth.
+        exr: write depth as EXR, too.
         cloud: write a point cloud.
         second_pass: find occlusions by a second, mirrored inference instead of by geometry.
         speckle_pixels: islands of up to so many pixels have no depth; 0 keeps them.
@@ -54,6 +56,7 @@ class MetricOptions:
     baseline_m: float | None = None
     rectified: bool = False
     depth: bool = False
+    exr: bool = False
     cloud: bool = False
     second_pass: bool = False
     speckle_pixels: int = 0
@@ -66,6 +69,8 @@ class MetricOptions:
             names["depth_png"] = f"{stem}_depth_mm.png"
             names["depth_npy"] = f"{stem}_depth_m.npy"
             names["validity"] = f"{stem}_validity.png"
+        if self.exr:
+            names["exr"] = f"{stem}_depth_m.exr"
         if self.cloud:
             names["cloud"] = f"{stem}_cloud.ply"
         return names
@@ -159,6 +164,8 @@ class MetricRun:
                 beyond = float(np.mean(depth.depth_m > FARTHEST_PNG_M))
             if beyond:
                 facts["beyond_png"] = round(beyond, 4)
+        if self._options.exr:
+            write_depth_exr(targets["exr"], depth.depth_m)
         if self._options.cloud:
             cloud = rig.cloud(depth, pair.left)
             write_ply(targets["cloud"], cloud)

@@ -54,9 +54,12 @@ def k_txt(tmp_path):
 
 
 def test_depth_and_cloud_are_written(run, views, k_txt, tmp_path):
-    status, report, err = run(views, "--calib", k_txt, "--depth", "--cloud")
+    status, report, err = run(views, "--calib", k_txt, "--depth", "--exr", "--cloud")
     assert status == 0, err
     files = report["files"]
+    rows = np.frombuffer((tmp_path / "out/left_depth_m.exr").read_bytes()[-64 * (8 + 4 * 96):],
+                         "<f4").reshape(64, 98)  # fmt: skip
+    np.testing.assert_array_equal(rows[:, 2:], np.load(files["depth_npy"]))
     depth_m = np.load(files["depth_npy"])
     validity = cv2.imread(files["validity"], cv2.IMREAD_UNCHANGED)
     disparity, _ = expected(*views, gain=0.2)
