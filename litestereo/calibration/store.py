@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 from litestereo._version import __version__
 from litestereo.calibration.options import MINIMUM_PAIRS
 from litestereo.errors import CalibrationError, InputError
+from litestereo.runtime.files import replacing
 from litestereo.runtime.images import StereoPair, read_pair
 from litestereo.runtime.opencv import import_cv2
 
@@ -120,26 +118,23 @@ def write_set(
         CalibrationError: the folder exists, or cannot be written.
     """
     require_free(folder)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        stored = tuple(_write_pair(temporary, index, *each) for index, each in enumerate(pairs))
-        content = {
-            "format_version": FORMAT_VERSION,
-            "litestereo_version": __version__,
-            "sha256": _set_sha256(stored),
-            "options": dict(options),
-            "coverage": dict(coverage),
-            "pairs": [asdict(pair) for pair in stored],
-        }
-        (temporary / _LIST).write_text(json.dumps(content, indent=1) + "\n")
-        os.rename(temporary, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder, folder=True) as temporary:
+            stored = tuple(_write_pair(temporary, index, *each) for index, each in enumerate(pairs))
+            content = {
+                "format_version": FORMAT_VERSION,
+                "litestereo_version": __version__,
+                "sha256": _set_sha256(stored),
+                "options": dict(options),
+                "coverage": dict(coverage),
+                "pairs": [asdict(pair) for pair in stored],
+            }
+            (temporary / _LIST).write_text(json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise CalibrationError(
             f"cannot write {folder}: {error.strerror or error}; choose another place with -o"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return CalibrationSet(folder, stored, coverage, _set_sha256(stored))
 
 

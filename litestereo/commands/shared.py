@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,13 +51,43 @@ def run_command(app: typer.Typer, *, name: str, arguments: Sequence[str] | None)
     """Run `app`, turning our own errors into one line; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(given, prog_name=name)  # leaves by SystemExit, also when all went well
+        with _stoppable(name):
+            app(given, prog_name=name)  # leaves by SystemExit, also when all went well
     except LiteStereoError as error:
         if "--debug" in given:
             raise
         print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _stoppable(name: str) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a command in one line, after its clean-up; a second one kills.
+
+    By SystemExit, because click's releases make different things of KeyboardInterrupt. The exit
+    status is the shell's: 130 and 143.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        print(f"{name}: stopped by {signal.Signals(number).name}", file=sys.stderr, flush=True)
+        raise SystemExit(128 + number)
+
+    own: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    # What a caller has set, such as nohup's ignoring, stays; other threads cannot set anything.
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in own if main and signal.getsignal(number) == own[number]]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, own[number])
 
 
 def _print_version(asked: bool) -> None:

@@ -88,7 +88,7 @@ def write_artifact(artifact: ModelProto, path: Path) -> Path:
         InputError: if the place cannot be written.
     """
     require_onnx_suffix(path)
-    return write_atomic(path, artifact.SerializeToString())
+    return write_atomic(path, artifact.SerializeToString(), durable=True)
 
 
 def sha256_of(content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from litestereo.errors import CheckpointError, InputError, MissingDependencyError
+from litestereo.runtime.files import write_atomic
 
 __all__ = ["load_weights", "save_weights"]
 
@@ -44,12 +44,7 @@ def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> N
     except ModuleNotFoundError as error:
         raise _missing("safetensors", purpose="writing .safetensors files") from error
     data = save({name: _to_store(t, half=half) for name, t in model.state_dict().items()})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, data, durable=True)
 
 
 def _to_store(tensor: Tensor, *, half: bool) -> Tensor:

@@ -1,33 +1,139 @@
-"""Whole files or none: bytes are written under a temporary name and then renamed."""
+"""Whole files or none: things are made under a temporary name and then renamed."""
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from litestereo.errors import InputError
 
-__all__ = ["write_atomic"]
+__all__ = ["replacing", "write_atomic"]
 
 
-def write_atomic(path: Path, content: bytes) -> Path:
+class _NoLocksError(Exception):
+    """The file system has no locks."""
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> Path:
     """Write `content` to `path`, making its folder, and return the path.
+
+    Args:
+        path: the file; what was there is replaced.
+        content: all of it.
+        durable: wait until the disk has it, so that a power cut leaves the old or the new file.
 
     Raises:
         InputError: the place cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror or error}; choose another place with -o"
         ) from error
     return path
+
+
+@contextmanager
+def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield an empty temporary file, or folder, that takes the place of `path` at the end.
+
+    It is removed where the block fails. What a killed process left is taken up by the next one: a
+    maker holds a lock on what it makes, and the kernel gives back the locks of the dead.
+
+    Args:
+        path: what to make; an old file is replaced, a folder must not be there.
+        folder: whether it is a folder.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    temporary, held = _claimed(path, folder=folder)
+    try:
+        _empty(temporary, held)
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        if _is(temporary, held):
+            _remove(temporary)
+        raise
+    finally:
+        os.close(held)
+
+
+def _claimed(path: Path, *, folder: bool) -> tuple[Path, int]:
+    """Return the first temporary file or folder of `path` that is free, and what locks it."""
+    for number in itertools.count():
+        temporary = path.with_name(f".{path.name}.{number or ''}tmp")
+        try:
+            held = _claim(temporary, folder=folder)
+        except _NoLocksError:
+            # Nobody can tell there whose a file is, so each has a name of its own.
+            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}tmp")
+            return temporary, _opened(temporary, folder=folder)
+        if held is not None:
+            return temporary, held
+    raise AssertionError
+
+
+def _claim(temporary: Path, *, folder: bool) -> int | None:
+    """Return a descriptor that locks a file or folder, made if need be; None: another has it."""
+    while True:
+        held = _opened(temporary, folder=folder)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            return None
+        except OSError as error:
+            os.close(held)
+            _remove(temporary)
+            raise _NoLocksError from error
+        # Whoever had it may have renamed it meanwhile: then this is the finished file.
+        if _is(temporary, held):
+            return held
+        os.close(held)
+
+
+def _opened(temporary: Path, *, folder: bool) -> int:
+    if not folder:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(temporary, flags, 0o666)
+    while True:
+        temporary.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # its maker was done between the two calls
+            return os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _is(path: Path, held: int) -> bool:
+    """Say whether a path still is what a descriptor was opened on."""
+    try:
+        return os.path.samestat(os.fstat(held), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _empty(temporary: Path, held: int) -> None:
+    if not temporary.is_dir():
+        os.ftruncate(held, 0)
+        return
+    for left in temporary.iterdir():
+        _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -112,7 +112,6 @@ class EngineCache:
                 found, reason = self._load(stem, key)
                 if found is not None:
                     return found
-                self._sweep(stem)
                 self.say(f"{name}: {reason or self._nearest(name, key)}")
                 return self._store(stem, key, *build())
         except CannotLockError as error:
@@ -154,17 +153,12 @@ class EngineCache:
             "facts": facts,
         }
         try:
-            write_atomic(path, plan)
+            write_atomic(path, plan, durable=True)
             write_atomic(path.with_suffix(".json"), json.dumps(sidecar, indent=1).encode())
         except InputError as error:
             self.say(f"the engine cannot be kept ({error}); it is used for this run only")
             return CachedEngine(plan, facts, None, was_built=True)
         return CachedEngine(plan, facts, path, was_built=True)
-
-    def _sweep(self, stem: str) -> None:
-        """Remove what a killed process left half written; the lock says that none is at it now."""
-        for left in self.folder.glob(f".{stem}.*.tmp"):
-            left.unlink(missing_ok=True)
 
     def _nearest(self, name: str, key: CacheKey) -> str:
         """Say how the most similar engine of the same name differs."""
