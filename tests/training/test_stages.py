@@ -1,0 +1,464 @@
+"""Self-distillation, labels from teachers, fine-tuning, validation; each stage on two processes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from litestereo.assets import bundled_artifact
+from litestereo.benchmarks.scenes import DisparityFile
+from litestereo.cli import train_main
+from litestereo.errors import LiteStereoError, TrainingError
+from litestereo.models import create, load_weights
+from litestereo.training.fine_tune import fine_tune, held_out
+from litestereo.training.group import Group
+from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
+from litestereo.training.loss import feature_loss
+from litestereo.training.options import TrainOptions
+from litestereo.training.pairs import PairStream, find_training_pairs
+from litestereo.training.perturb import perturb
+from litestereo.training.scenes.random import Draw
+from litestereo.training.scenes.stream import SceneStream
+from litestereo.training.scenes.textures import load_atlas
+from litestereo.training.stages import make_run, train
+from litestereo.training.teacher import ForeignTeacher, open_teacher
+
+TINY = {
+    "batch": 1,
+    "height": 64,
+    "width": 64,
+    "compile_renderer": False,
+    "log_every": 1,
+    "texture_size": 64,
+}
+BUNDLED = bundled_artifact("las1")
+PAIRS = 5
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    atlas = load_atlas(None, device="cpu", size=64)
+    return SceneStream(atlas, batch=PAIRS, size=(64, 96), seed=9, max_disparity_px=24.0).next()
+
+
+def write_pairs(folder, batch, *, truth):
+    """Write pairs as a Middlebury-like set with meta.json, or as bare left.png and right.png."""
+    for i in range(PAIRS):
+        home = folder / f"scene{i}"
+        home.mkdir(parents=True)
+        for side, pictures in (("left", batch.left), ("right", batch.right)):
+            rgb = pictures[i].permute(1, 2, 0).byte().numpy()
+            cv2.imwrite(str(home / f"{side}.png"), rgb[..., ::-1])
+        if truth:
+            np.save(home / "disp.npy", batch.disparity_px[i, 0].numpy())
+            files = {"left": "left.png", "right": "right.png", "gt": "disp.npy"}
+            meta = {"set": "rig", "files": files, "gt_encoding": {"kind": "npz"}}
+            (home / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.fixture
+def bare(tmp_path, rendered):
+    return write_pairs(tmp_path / "bare", rendered, truth=False)
+
+
+@pytest.fixture
+def known(tmp_path, rendered):
+    return write_pairs(tmp_path / "known", rendered, truth=True)
+
+
+def shift_teacher(left, right):
+    """Answer 4 px everywhere but in a square; the mirrored view agrees on the plane alone."""
+    disparity = np.full(left.shape[:2], 4.0, np.float32)
+    disparity[20:40, 30:50] = 12.0
+    return disparity
+
+
+# --- perturbing and losses
+
+
+def test_perturbing_changes_colours_and_hides_parts_of_the_right_alone():
+    torch.manual_seed(0)
+    ramp = torch.linspace(40, 220, 128).expand(16, 3, 64, 128)
+    left, right = perturb(Draw("cpu", seed=1), ramp, ramp)
+    for picture in (left, right):
+        assert picture.shape == ramp.shape
+        assert torch.equal(picture, picture.round())
+        assert picture.min() >= 0
+        assert picture.max() <= 255
+        assert (picture - ramp).abs().mean() > 3
+    assert not torch.equal(left, right)
+    flat = (right[..., 1:] == right[..., :-1]).all(1).float().mean((1, 2))
+    assert (flat > 0.03).any(), "no patch was hidden"
+    columns = left.mean((1, 2))
+    order = torch.corrcoef(torch.cat([columns, ramp[:1, 0, 0]]))[-1, :-1]
+    assert order.min() > 0.9  # nothing moved; what is clipped to white lowers it
+
+
+def test_feature_loss_is_one_minus_cosine():
+    mine, theirs = torch.zeros(1, 2, 1, 2), torch.zeros(1, 2, 1, 2)
+    mine[0, 0], theirs[0, 0, 0, 0], theirs[0, 1, 0, 1] = 1.0, 3.0, 1.0
+    assert feature_loss([mine], [theirs]) == pytest.approx(0.5)
+    assert feature_loss([mine, mine], [theirs, 2 * mine]) == pytest.approx(0.25)
+
+
+def test_the_self_stage_follows_a_teacher_that_stays_as_it_is(tmp_path):
+    options = TrainOptions(
+        output=tmp_path, stage="self", weights=BUNDLED, steps=2, peak_learning_rate=1e-3, **TINY
+    )
+    run = make_run(options)
+    objective = run.module
+    teacher = objective._teacher[0]
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    line = run.go()
+    assert line["follow"] > 0
+    assert 0 < line["features"] < 1
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+    assert not any(name.startswith("_teacher") for name, _ in objective.named_parameters())
+    student = run.network.state_dict()
+    assert any(not torch.equal(student[k], v) for k, v in before.items())
+
+
+def test_unperturbed_student_equals_its_teacher():
+    """The signal of stage self comes from the perturbation alone: without it there is none."""
+    from litestereo.training import objective as module
+
+    network = create("las1").eval()
+    load_weights(network, BUNDLED)
+    distil = module.SelfDistillation(network, network, seed=1, truth_weight=0.0, feature_weight=1.0)
+    left = torch.rand(1, 3, 64, 64) * 255
+    unknown = torch.full((1, 1, 64, 64), torch.inf)
+    original, module.perturb = module.perturb, lambda draw, left, right: (left, right)
+    try:
+        loss, _ = distil(left, left, unknown)
+    finally:
+        module.perturb = original
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-5)
+
+
+# --- labels
+
+
+def test_labels_keep_what_both_views_agree_on():
+    left = np.zeros((64, 96, 3), np.uint8)
+    label = masked_label(shift_teacher, left, left)
+    assert np.isnan(label[:, :4]).all(), "beyond the right picture"
+    assert np.nanmax(np.abs(label[50:, 8:] - 4)) == 0
+    share = np.isfinite(label[22:38, 32:48]).mean()
+    assert share < 1, "an occluder that the other view does not have at its place"
+
+
+def test_consistency_is_of_one_pixel():
+    disparity = np.full((2, 20), 5.0, np.float32)
+    assert consistent(disparity, disparity + 0.9)[:, 5:].all()
+    assert not consistent(disparity, disparity + 1.1).any()
+    assert not consistent(disparity, disparity)[:, :5].any()
+    assert not consistent(np.full((2, 20), np.nan, np.float32), disparity).any()
+
+
+def test_edges_are_steps_not_slopes():
+    ramp = np.linspace(0, 20, 100, dtype=np.float32)[None].repeat(10, 0)
+    assert not near_edge(ramp).any()
+    step = ramp + 30 * (np.arange(100) > 50)
+    assert near_edge(step)[:, 50].all()
+    assert not near_edge(step)[:, :48].any()
+
+
+def test_labels_are_made_once_and_belong_to_pictures_and_teacher(tmp_path, bare):
+    scenes, calls = find_training_pairs(bare), []
+    assert [scene.truth for scene in scenes] == [None] * PAIRS
+
+    def teacher(left, right):
+        calls.append(1)
+        return shift_teacher(left, right)
+
+    def label(sha256):
+        return label_pairs(teacher, scenes, sha256=sha256, folder=tmp_path / "labels")
+
+    first = label("a")
+    assert len(calls) == 2 * PAIRS
+    assert label("a") == first
+    assert len(calls) == 2 * PAIRS
+    label("b")
+    assert len(calls) == 4 * PAIRS
+    cv2.imwrite(str(scenes[0].left), np.zeros((64, 96, 3), np.uint8))
+    label("a")
+    assert len(calls) == 4 * PAIRS + 2
+    disparity = first[1].load_truth().disparity_px
+    assert np.nanmedian(disparity) == 4.0
+
+
+# --- teachers
+
+
+def write_foreign(path, *, names=("left", "right"), size=("h", "w"), kind=1):
+    """Write a network that answers the mean of its left picture over channels."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    inputs = [helper.make_tensor_value_info(n, kind, [1, 3, *size]) for n in names]
+    left = next((n for n in names if "left" in n), names[0])
+    right = next(n for n in names if n != left)
+    nodes = [
+        helper.make_node("ReduceMean", [left], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("ReduceMean", [right], ["other"], axes=[1], keepdims=1),
+        helper.make_node("Sub", ["mean", "other"], ["disp"]),
+    ]
+    output = helper.make_tensor_value_info("disp", kind, [1, 1, *size])
+    graph = helper.make_graph(nodes, "foreign", inputs, [output])
+    opset = helper.make_opsetid("", 17)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("names", [("left", "right"), ("image_right", "image_left"), ("a", "b")])
+def test_a_foreign_model_gets_left_and_right_as_it_names_them(tmp_path, names):
+    path = write_foreign(tmp_path / "foreign.onnx", names=names)
+    left, right = np.full((50, 70, 3), 90, np.uint8), np.full((50, 70, 3), 60, np.uint8)
+    with open_teacher(str(path)) as (teacher, sha256):
+        disparity = teacher(left, right)
+    assert disparity.shape == (50, 70)
+    assert np.allclose(disparity, 30)
+    assert len(sha256) == 64
+
+
+def test_a_foreign_model_of_fixed_size_answers_in_the_pictures_pixels(tmp_path):
+    path = write_foreign(tmp_path / "foreign.onnx", size=(32, 32))
+    left, right = np.full((64, 128, 3), 90, np.uint8), np.full((64, 128, 3), 60, np.uint8)
+    assert np.allclose(ForeignTeacher(path)(left, right), 30 * 4)
+
+
+def test_what_is_no_stereo_model_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="two float tensors"):
+        ForeignTeacher(write_foreign(tmp_path / "f.onnx", kind=6))
+    with pytest.raises(LiteStereoError, match=r"none\.onnx"), open_teacher("none.onnx"):
+        pass
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(TrainingError, match="no ONNX model"), open_teacher(str(broken)):
+        pass
+
+
+def test_own_artefacts_and_networks_teach_alike():
+    left = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    right = np.roll(left, -3, 1)
+    answers = []
+    for text in ("las1", f"las1={BUNDLED}"):
+        with open_teacher(text) as (teacher, _):
+            answers.append(teacher(left, right))
+    assert np.abs(answers[0] - answers[1]).max() < 0.05
+
+
+# --- pairs
+
+
+def test_crops_move_truth_with_the_pictures(known):
+    scenes = find_training_pairs(known)
+    assert all(scene.truth for scene in scenes)
+
+    def stream(seed):
+        return PairStream(
+            scenes,
+            batch=3,
+            size=(64, 64),
+            seed=seed,
+            device=torch.device("cpu"),
+            perturbed=False,
+        )
+
+    batch = stream(1).next()
+    assert batch.left.shape == (3, 3, 64, 64)
+    assert batch.disparity_px.shape == (3, 1, 64, 64)
+    assert torch.equal(batch.left, stream(1).next().left)
+    assert not torch.equal(batch.left, stream(2).next().left)
+    known_px = batch.disparity_px[torch.isfinite(batch.disparity_px)]
+    assert known_px.max() <= 24 * 1.6
+    # Warped by the moved truth, the right crop is still the left one.
+    column = torch.arange(64.0) - torch.where(batch.visible, batch.disparity_px, 1e3)
+    inside = (column >= 0).squeeze(1)
+    warped = batch.right.gather(3, column.clamp(0, 63).round().long().expand(-1, 3, -1, -1))
+    error = (warped - batch.left).abs().mean(1)[inside]
+    other = (batch.right - batch.left).abs().mean(1)[inside]
+    assert error.median() < 0.6 * other.median()
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="holds no stereo pairs"):
+        find_training_pairs(tmp_path)
+
+
+# --- fine-tuning
+
+
+def test_the_last_fifth_is_held_out(known):
+    scenes = find_training_pairs(known)
+    trained, judges = held_out(scenes * 2)
+    assert len(judges) == 2
+    assert judges == (scenes * 2)[-2:]
+    assert len(trained) == 8
+
+
+def test_fine_tuning_with_truth_says_what_it_gained(tmp_path, known, capsys):
+    arguments = ["-o", str(tmp_path / "run"), "--fine-tune", str(known), "--steps", "12"]
+    arguments += ["--batch", "2", "--height", "64", "--width", "96", "--learning-rate", "2e-4"]
+    with pytest.raises(SystemExit) as left:
+        train_main(arguments)
+    assert not left.value.code
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert result["method"] == "ground truth"
+    assert result["held_out"] == ["rig/scene4"]
+    assert result["trained_on"] == 4
+    assert {"epe", "bad_2", "d1"} == set(result["before"]) == set(result["after"])
+    assert (result["kept"] == "adapted") == (result["after"]["epe"] < result["before"]["epe"])
+    assert "stereo-export --model las1 --weights" in said.err
+    load_weights(create("las1"), tmp_path / "run" / "weights.safetensors")
+
+
+def test_fine_tuning_keeps_the_old_weights_when_it_made_them_worse(tmp_path, known):
+    options = TrainOptions(
+        output=tmp_path, steps=3, peak_learning_rate=0.5, warm_up=0.01, **{**TINY, "batch": 2}
+    )
+    result = fine_tune(options, known)
+    assert result.kept == "old"
+    assert result.after["epe"] > result.before["epe"]
+    kept, old = create("las1"), create("las1")
+    load_weights(kept, result.weights)
+    load_weights(old, BUNDLED)
+    for name, value in old.state_dict().items():
+        if "num_batches" not in name:
+            assert torch.allclose(kept.state_dict()[name], value, atol=1e-3), name
+
+
+def test_fine_tuning_without_truth_distils(tmp_path, bare):
+    result = fine_tune(TrainOptions(output=tmp_path / "run", steps=1, **TINY), bare)
+    assert result.method == "self-distillation"
+    assert set(result.before) == {"consistent", "photometric", "from_old_px"}
+    assert result.before["from_old_px"] == 0
+    assert result.after["from_old_px"] > 0
+
+
+# --- validation
+
+
+def test_validation_scores_as_stereo_eval_and_keeps_the_best(tmp_path, known):
+    from litestereo.benchmarks.evaluate import evaluate_torch_model
+
+    options = TrainOptions(
+        output=tmp_path / "run", steps=2, validate=(known,), validate_minutes=0.0, **TINY
+    )
+    train(options)
+    lines = [json.loads(x) for x in (options.output / "log.jsonl").read_text().splitlines()]
+    figures = [line["validation"] for line in lines if "validation" in line]
+    assert len(figures) >= 2
+    record = json.loads((options.output / "record.json").read_text())
+    assert record["came"] == figures[-1]
+    assert record["best_figure"] == min(f["figure"] for f in figures)
+    network = create("las1")
+    load_weights(network, options.output / "weights.safetensors")
+    report = evaluate_torch_model(network, known)
+    assert report.group("rig").metric("epe") == pytest.approx(figures[-1]["rig_epe"], rel=0.02)
+    load_weights(network, options.output / "best.safetensors")
+
+
+# --- all stages over processes
+
+
+TRAIN_THREE = """
+import sys
+from litestereo.cli import train_main
+for arguments in {stages!r}:
+    try:
+        train_main(arguments)
+    except SystemExit as leaving:
+        assert not leaving.code, leaving.code
+"""
+
+
+def test_two_processes_train_together_in_each_stage(tmp_path, bare, known):
+    """One torchrun for all three: most of its time are imports."""
+    common = ["--steps", "2", "--batch", "1", "--height", "64", "--width", "64"]
+    common += ["--no-compile-renderer"]
+    started = ["--weights", str(BUNDLED)]
+    own = {
+        "supervised": ["--validate", str(known)],
+        "self": started,
+        "real": [*started, "--pairs", str(bare), "--teacher", "las1"],
+    }
+    stages = [
+        ["-o", str(tmp_path / stage), "--stage", stage, *common, *more]
+        for stage, more in own.items()
+    ]
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN_THREE.format(stages=stages))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ran = subprocess.run(
+        [*command, "--nproc-per-node", "2", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert [line["pairs"] for line in lines] == [4, 4, 4]  # and one process speaks
+    records = {stage: json.loads((tmp_path / stage / "record.json").read_text()) for stage in own}
+    assert all(record["device"].startswith("2 x") for record in records.values())
+    assert records["supervised"]["came"]["figure"] > 0
+    assert len(list((tmp_path / "real" / "labels").glob("*.npz"))) == PAIRS
+
+
+def test_a_killed_labelling_keeps_its_labels(tmp_path, bare):
+    """What was labelled before a kill is read, not made again."""
+    scenes = find_training_pairs(bare)
+
+    class Killed(BaseException):
+        pass
+
+    def dies(left, right, *, answers=[0]):  # noqa: B006 - counts over calls
+        answers[0] += 1
+        if answers[0] > 5:
+            raise Killed
+        return shift_teacher(left, right)
+
+    with pytest.raises(Killed):
+        label_pairs(dies, scenes, sha256="x", folder=tmp_path / "labels")
+    made = sorted((tmp_path / "labels").glob("*.npz"))
+    assert len(made) == 2
+    times = [path.stat().st_mtime_ns for path in made]
+    label_pairs(shift_teacher, scenes, sha256="x", folder=tmp_path / "labels")
+    assert [path.stat().st_mtime_ns for path in made] == times
+    assert DisparityFile(made[0], key="disparity_px").read().shape == (64, 96)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage": "other"}, "other"),
+        ({"stage": "self"}, "no teacher"),
+        ({"stage": "real"}, "--pairs"),
+        ({"teacher": "las1"}, "takes no teacher"),
+    ],
+)
+def test_stages_say_what_they_need(tmp_path, change, message):
+    with pytest.raises(TrainingError, match=message):
+        replace(TrainOptions(output=tmp_path, **TINY), **change)
+
+
+def test_a_group_of_one_agrees_with_itself():
+    assert Group().agree(1.0, 2.0) == (1.0, 2.0)
+    assert Group().gather([1, 2]) == [1, 2]
