@@ -35,6 +35,7 @@ def matte(scene):
     scene.gloss.zero_()
     scene.misalignment.zero_()
     scene.uv[..., 0] *= 0.05
+    scene.pane[:, 1] = 0
     return scene
 
 
@@ -120,6 +121,39 @@ def test_pictures_are_whole_numbers_in_range(atlas):
         assert picture.min() >= 0
         assert picture.max() <= 255
         assert picture.std() > 5
+
+
+def test_a_pane_adds_colour_and_no_disparity(atlas):
+    scene = matte(scenes(atlas, batch=6, seed=3))
+    clear = rendered(scene, atlas)
+    scene.pane[:, 1] = 0.3
+    seen = rendered(scene, atlas)
+    assert torch.equal(seen.disparity_px, clear.disparity_px)
+    changed = (seen.left - clear.left).abs().amax(1, keepdim=True) > 1e-3
+    assert 0.05 < changed.float().mean() < 0.95
+    # It hangs in space: where the right eye sees it, it is moved by its own disparity.
+    shift = scene.focal_px / scene.pane[:, 0]
+    edges = []
+    for picture, bare in ((seen.left, clear.left), (seen.right, clear.right)):
+        columns = ((picture - bare).abs().amax((1, 2)) > 1e-3).float()
+        edges.append(columns.argmax(1))
+    moved = (edges[0] - edges[1]).float()
+    inside = (edges[0] > 0) & (edges[1] > 0)
+    assert inside.any()
+    assert ((moved - shift).abs()[inside] < 3).any()
+
+
+def test_patches_are_stacked_in_front_of_each_other(atlas):
+    scene = scenes(atlas, batch=32, seed=2)
+    layers = scene.centre[:, 12:24].view(32, 3, 4, 3)
+    axes = scene.axes[:, 12:24].view(32, 3, 4, 3, 3)
+    stacked = (axes == axes[:, :, :1]).flatten(2).all(2) & (layers[:, :, 0, 2] > 0)
+    assert 5 < stacked.sum() < 60
+    steps = layers[stacked].diff(dim=1)
+    assert torch.allclose(steps[:, 0], steps[:, 1], rtol=1e-2, atol=1e-3)
+    outline = scene.outline[:, 12:24].view(32, 3, 4)[stacked]
+    alike = (outline == outline[:, :1]).all(1)
+    assert 0 < alike.sum() < len(alike)
 
 
 def test_camera_effects_keep_a_clean_picture_recognisable():

@@ -26,6 +26,8 @@ ROOM = slice(50, 51)
 _COUNT = 51
 _WALL, _GROUND, _SIDE_WALLS = 0, 1, slice(2, 4)
 _BUILDINGS = slice(24, 29)
+_STACKED = slice(12, 24)
+_STACKS, _LAYERS = 3, 4
 _CLUTTER, _INDOOR, _STREET, _FRONTAL = range(4)
 _SHARES = [0.34, 0.18, 0.22, 0.26]
 
@@ -50,6 +52,9 @@ class Scene:
         light: (B, 4) unit vector towards the light, ambient share.
         shadow: (B, 10) three wave vectors (9) of the shadow pattern, depth of the shadows.
         sky: (B, 6) texture number, texels per pixel, RGB offset, contrast.
+        pane: (B, 8) what is seen in a sheet of glass before the scene: depth in baselines,
+            opacity, window (left, top, right, bottom) in baselines, texture number, texels per
+            baseline. The disparity stays that of what is behind it.
     """
 
     focal_px: Tensor
@@ -67,6 +72,7 @@ class Scene:
     light: Tensor
     shadow: Tensor
     sky: Tensor
+    pane: Tensor
 
     def tensors(self) -> list[Tensor]:
         """Return the fields in order."""
@@ -108,7 +114,7 @@ def sample_scenes(
     _thin_out(draw, centre)
     rotation = _rotations(angles)
     axes = rotation.transpose(-1, -2) / extent[..., None]
-    return Scene(
+    scene = Scene(
         focal_px=frame.focal,
         principal=frame.principal,
         misalignment=_misalignment(draw, batch),
@@ -119,7 +125,10 @@ def sample_scenes(
         waves=_waves(draw, frame, angles),
         **_materials(draw, atlas, frame, depth),
         **_lights(draw, atlas, frame, depth),
+        pane=_pane(draw, atlas, frame),
     )
+    _stack_patches(draw, scene)
+    return scene
 
 
 def _sample_frame(draw: Draw, batch: int, size: tuple[int, int], bound_px: float) -> _Frame:
@@ -221,7 +230,7 @@ def _place_planes(
     slant = draw.normal(batch, 2) * torch.where(frame.is_mode(_FRONTAL), 0.12, 0.3)[:, None]
     _set(depth, closed, _WALL, far)
     _set(centre, closed, _WALL, torch.stack([zero, zero, far], -1))
-    _set(extent, closed, _WALL, torch.stack([huge, huge, reach * 0.1], -1))
+    _set(extent, closed, _WALL, torch.stack([huge, huge, huge], -1))
     _set(angles, closed, _WALL, torch.cat([slant.clamp(-0.8, 0.8), zero[:, None]], -1))
 
     # Some clutter floats before the sky alone: a textured ground at infinity, as behind a window.
@@ -346,6 +355,8 @@ def _waves(draw: Draw, frame: _Frame, angles: Tensor) -> Tensor:
     """Relief whose slope times the tilt's tangent stays below one, so that it can be solved."""
     batch = frame.mode.shape[0]
     wave_number = draw.normal(batch, _COUNT, 2, 2, std=3.0).clamp(-8, 8)
+    # A picture sees a fifth of the far wall: folds as of cloth need shorter waves than objects do.
+    wave_number[:, _WALL] *= draw.log_uniform(batch, 1, 1, low=2.0, high=12.0)
     slope = draw.uniform(batch, _COUNT, 2, low=0.0, high=0.22)
     tilt = angles[..., :2].abs().sum(-1)
     curved = draw.chance(batch, _COUNT, p=0.5) & (tilt < 0.7)
@@ -353,6 +364,47 @@ def _waves(draw: Draw, frame: _Frame, angles: Tensor) -> Tensor:
     amplitude = slope / wave_number.norm(dim=-1).clamp(min=0.5) * curved[..., None]
     phase = draw.uniform(batch, _COUNT, 2, high=2 * math.pi)
     return torch.cat([amplitude[..., None], wave_number, phase[..., None]], -1)
+
+
+def _stack_patches(draw: Draw, scene: Scene) -> None:
+    """Lay some patches in fours closely behind each other.
+
+    Of one outline and one material they are an extruded shape, cut in slices; of several they are
+    leaves over leaves, with small steps in depth everywhere.
+    """
+    batch = scene.centre.shape[0]
+    stacked = draw.chance(batch, _STACKS, 1, p=0.3)
+    alike = stacked & draw.chance(batch, _STACKS, 1, p=0.5)
+    share = draw.log_uniform(batch, _STACKS, 1, low=0.03, high=0.3)
+    for where, names in (
+        (stacked, ("axes", "centre", "extent", "waves")),
+        (alike, ("outline", "texture", "uv", "paint", "gloss")),
+    ):
+        for name in names:
+            values = getattr(scene, name)
+            layers = values[:, _STACKED].unflatten(1, (_STACKS, _LAYERS))
+            mask = where.reshape(*where.shape, *(1,) * (layers.ndim - 3))
+            values[:, _STACKED] = torch.where(mask, layers[:, :, :1], layers).flatten(1, 2)
+    depth = torch.arange(_LAYERS, device=draw.device) * share * stacked
+    # The third row of the axes is the unit normal over the third half size.
+    along = scene.axes[:, _STACKED, 2] * scene.extent[:, _STACKED, 2:] ** 2
+    scene.centre[:, _STACKED] += along * depth.flatten(1)[..., None]
+
+
+def _pane(draw: Draw, atlas: Atlas, frame: _Frame) -> Tensor:
+    """Hang a window, a shop front or a dirty screen before one scene in ten."""
+    batch = frame.mode.shape[0]
+    depth = frame.focal / (frame.nearest_px * draw.uniform(batch, low=0.3, high=0.95))
+    opacity = draw.uniform(batch, low=0.08, high=0.4) * draw.chance(batch, p=0.1)
+    view = torch.stack([frame.focal * 0 + frame.width, frame.focal * 0 + frame.height], 1)
+    corner = view * draw.uniform(batch, 2, low=-0.2, high=0.6) - frame.principal
+    side = view * draw.uniform(batch, 2, low=0.3, high=1.2)
+    window = torch.cat([corner, corner + side], 1) * (depth / frame.focal)[:, None]
+    texture = draw.integers(batch, high=atlas.count).float()
+    density = draw.log_uniform(batch, low=0.3, high=2.0) * frame.focal / depth
+    return torch.cat(
+        [torch.stack([depth, opacity], 1), window, torch.stack([texture, density], 1)], 1
+    )
 
 
 def _materials(draw: Draw, atlas: Atlas, frame: _Frame, depth: Tensor) -> dict[str, Tensor]:

@@ -341,7 +341,25 @@ def _shade(
     lit = lit + _highlight(scene, normal, ray_x, ray_y) * gloss[..., 0]
     missed = nearest < 0
     lit = torch.where(missed, _sky(scene, atlas, ray_x, ray_y), lit)
-    return lit.movedim(0, 2), torch.where(missed, _MISS, hit.depth)
+    depth = torch.where(missed, _MISS, hit.depth)
+    return _through_pane(scene, atlas, lit, depth, ray_x, ray_y).movedim(0, 2), depth
+
+
+def _through_pane(
+    scene: Scene, atlas: Atlas, lit: Tensor, depth: Tensor, ray_x: Tensor, ray_y: Tensor
+) -> Tensor:
+    """Mix in what a sheet of glass at its own depth shows, where it is before the scene."""
+    away, opacity, left, top, right, bottom, _, density = (
+        _per_scene(scene.pane, i) for i in range(8)
+    )
+    eye = torch.arange(2, device=depth.device, dtype=torch.float32).view(1, 2, 1, 1)
+    x, y = eye + ray_x * away, ray_y * away
+    inside = (x > left) & (x < right) & (y > top) & (y < bottom) & (away < depth)
+    texture = _per_scene(scene.pane, 6).to(torch.int64).expand_as(x)
+    focal = scene.focal_px.view(-1, 1, 1, 1)
+    lod = (density * away / focal).log2().expand_as(x)
+    shown = atlas.sample(texture, x * density, y * density, lod)
+    return lit + (shown - lit) * (opacity * inside)
 
 
 def _world_normal(
