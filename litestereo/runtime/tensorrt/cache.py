@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from litestereo.errors import InputError
+from litestereo.errors import EngineError, InputError
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.tensorrt.lock import CannotLockError, locked
 
@@ -48,8 +48,9 @@ class CacheKey:
 
     @property
     def digest(self) -> str:
-        """A name for the key."""
-        return hashlib.sha256(json.dumps(self.to_json()).encode()).hexdigest()[:20]
+        """A name for the key; versions of the package that store otherwise use other names."""
+        told = json.dumps([FORMAT_VERSION, self.to_json()])
+        return hashlib.sha256(told.encode()).hexdigest()[:20]
 
     def to_json(self) -> dict[str, str]:
         """Return the fields by name."""
@@ -171,10 +172,21 @@ class EngineCache:
 
 
 def default_folder() -> Path:
-    """Return the user's cache folder for engines, by the XDG rule."""
+    """Return the user's cache folder for engines, by the XDG rule.
+
+    Raises:
+        EngineError: the user has no home, as in some containers and services.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The rule: an unset, empty or relative value means ~/.cache.
-    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    try:
+        root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    except RuntimeError as error:
+        # Not in /tmp: whoever made the folder there first could plant an engine.
+        raise EngineError(
+            "there is no home folder to keep engines in: HOME is not set; name a folder with "
+            "--engine-cache (GpuOptions.cache_dir), or set XDG_CACHE_HOME"
+        ) from error
     return root / "litestereo" / "engines"
 
 
