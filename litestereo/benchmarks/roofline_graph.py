@@ -36,11 +36,12 @@ def graph_of(subject: str, size: tuple[int, int]) -> ModelProto:
 
 
 def _model_graph(name: str, size: tuple[int, int]) -> ModelProto:
-    """Export a network; its weights do not matter here, only their shapes."""
+    """Return the FP32 form of what an FP16 export holds; only the shapes of weights matter here."""
+    from litestereo.export.lower import with_folded_scales
     from litestereo.export.options import ExportOptions
     from litestereo.export.pipeline import fp32_graph
     from litestereo.export.simplify import simplify
     from litestereo.models import create
 
     options = ExportOptions(model=name, height=size[0], width=size[1])
-    return simplify(fp32_graph(create(name).eval(), options=options))
+    return with_folded_scales(simplify(fp32_graph(create(name).eval(), options=options)))
