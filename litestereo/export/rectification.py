@@ -19,7 +19,7 @@ from litestereo.errors import ExportError
 from litestereo.export.artifact import sha256_of
 from litestereo.export.graph import check_model, opset_of
 from litestereo.export.onnx_from_torch import INPUT_NAMES
-from litestereo.export.options import ExportOptions
+from litestereo.export.options import OPSET, ExportOptions
 from litestereo.models.registry import SIZE_MULTIPLE
 from litestereo.runtime.geometry.in_graph import GraphRectification, for_network
 from litestereo.runtime.geometry.read import read_calibration
@@ -33,6 +33,7 @@ __all__ = [
     "rectifying_graph",
     "rectifying_manifest",
     "rectifying_map",
+    "sampler_model",
     "sampling_error_levels",
 ]
 
@@ -135,18 +136,8 @@ def sampling_error_levels(rectification: GraphRectification) -> float:
     import onnxruntime
 
     maps = _maps(Rectifier(rectification.rig))["left"]
-    nodes, constants = _sampler("left", maps, raw_size=rectification.raw_size)
-    sampled = nodes[-1].output[0]
-    graph = helper.make_graph(
-        nodes,
-        _ISLAND,
-        [helper.make_tensor_value_info("left", TensorProto.UINT8, [*rectification.raw_size, 3])],
-        [helper.make_tensor_value_info(sampled, TensorProto.FLOAT, [*rectification.size, 3])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
+        sampler_model(rectification).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     noise = np.random.default_rng(0).integers(0, 256, (*rectification.raw_size, 3), np.uint8)
     (given,) = session.run(None, {"left": noise})
@@ -157,6 +148,21 @@ def sampling_error_levels(rectification: GraphRectification) -> float:
             f"{SAMPLING_LIMIT_LEVELS:g}); nothing was written: try another version of it"
         )
     return error
+
+
+def sampler_model(rectification: GraphRectification) -> ModelProto:
+    """Return the left eye's sampling as a model of its own, to check and to time it."""
+    maps = _maps(Rectifier(rectification.rig))["left"]
+    nodes, constants = _sampler("left", maps, raw_size=rectification.raw_size)
+    sampled = nodes[-1].output[0]
+    graph = helper.make_graph(
+        nodes,
+        _ISLAND,
+        [helper.make_tensor_value_info("left", TensorProto.UINT8, [*rectification.raw_size, 3])],
+        [helper.make_tensor_value_info(sampled, TensorProto.FLOAT, [*rectification.size, 3])],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
 
 
 def _maps(rectifier: Rectifier) -> dict[str, _Map]:

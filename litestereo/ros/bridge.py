@@ -23,7 +23,6 @@ from litestereo.ros.messages import (
 )
 from litestereo.ros.parameters import NodeParameters
 from litestereo.runtime.engine import StereoEngine
-from litestereo.runtime.geometry.consistency import occluded_by_warp
 from litestereo.runtime.geometry.rig import MetricRig
 from litestereo.runtime.stream.frames import StreamResult
 from litestereo.runtime.stream.pairing import Pairer, Side, Stamped
@@ -155,7 +154,7 @@ class Bridge:
         if stereo.disparity_px.shape != rig.size:
             return {}  # the pictures' size changed after this one was rectified
         masks = self._parameters.mask_occluded
-        depth = rig.depth(stereo, occluded=occluded_by_warp(stereo.disparity_px) if masks else None)
+        depth = rig.depth(stereo, occluded=rig.occluded(stereo) if masks else None)
         messages = {}
         if self._wants("disparity"):
             messages["disparity"] = disparity_fields(

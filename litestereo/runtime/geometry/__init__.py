@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestereo.runtime.geometry.calibration import Calibration, Eye
 from litestereo.runtime.geometry.cloud import CloudMapper, PointCloud, write_ply
 from litestereo.runtime.geometry.consistency import (
+    OcclusionFinder,
     left_right_inconsistent,
     occluded_by_warp,
     right_disparity_of,
@@ -30,6 +31,7 @@ __all__ = [
     "DepthOptions",
     "Eye",
     "MetricRig",
+    "OcclusionFinder",
     "PointCloud",
     "Rectifier",
     "Validity",

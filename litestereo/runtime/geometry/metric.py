@@ -18,7 +18,6 @@ from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.cloud import write_ply
 from litestereo.runtime.geometry.consistency import (
     left_right_inconsistent,
-    occluded_by_warp,
     right_disparity_of,
     speckles,
 )
@@ -152,7 +151,7 @@ class MetricRun:
         assert rig is not None
         depth = rig.depth(
             result,
-            occluded=self._occluded(pair, result.disparity_px),
+            occluded=self._occluded(rig, pair, result),
             speckle=self._speckle(result.disparity_px),
         )
         facts = self._facts(depth, rig.calibration)
@@ -200,13 +199,15 @@ class MetricRun:
             return None
         return speckles(disparity_px, largest_pixels=self._options.speckle_pixels)
 
-    def _occluded(self, pair: StereoPair, disparity_px: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def _occluded(
+        self, rig: MetricRig, pair: StereoPair, result: StereoResult
+    ) -> NDArray[np.bool_]:
         if not self._options.second_pass:
-            return occluded_by_warp(disparity_px)
+            return rig.occluded(result)
         right_px = right_disparity_of(
             lambda left, right: self._engine(left, right).disparity_px, pair.left, pair.right
         )
-        return left_right_inconsistent(disparity_px, right_px)
+        return left_right_inconsistent(result.disparity_px, right_px)
 
     def _facts(self, depth: DepthMap, calibration: Calibration) -> dict[str, Any]:
         kept = depth.depth_m[depth.validity == 0]

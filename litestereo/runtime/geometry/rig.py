@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from litestereo.errors import InputError
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.cloud import CloudMapper, PointCloud
+from litestereo.runtime.geometry.consistency import OcclusionFinder
 from litestereo.runtime.geometry.depth import DepthMap, DepthMapper, DepthOptions
 from litestereo.runtime.geometry.read import read_calibration
 from litestereo.runtime.geometry.rectify import Rectifier, rectified_calibration
@@ -38,7 +39,8 @@ class MetricRig:
     Example:
         rig = MetricRig.read("stereo.yaml", size=left.shape[:2])
         left, right = rig.rectified(left, right)
-        depth = rig.depth(engine(left, right))  # depth_m: NaN where validity says why
+        result = engine(left, right)
+        depth = rig.depth(result, occluded=rig.occluded(result))  # NaN where validity says why
         write_ply(Path("cloud.ply"), rig.cloud(depth, left))
     """
 
@@ -60,6 +62,7 @@ class MetricRig:
         self.calibration = calibration
         self._depth = DepthMapper(calibration, size=self.size, options=limits)
         self._cloud = CloudMapper(calibration, size=self.size)
+        self._occlusions = OcclusionFinder(self.size)
 
     @classmethod
     def read(
@@ -113,7 +116,7 @@ class MetricRig:
 
         Args:
             result: of a rectified pair.
-            occluded: (H, W), as `occluded_by_warp` or `left_right_inconsistent` gives it.
+            occluded: (H, W), as `occluded` or `left_right_inconsistent` gives it.
             speckle: (H, W), as `speckles` gives it.
 
         Raises:
@@ -127,6 +130,10 @@ class MetricRig:
             speckle=speckle,
             outside=None if self._rectifier is None else self._rectifier.outside,
         )
+
+    def occluded(self, result: StereoResult) -> NDArray[np.bool_]:
+        """Return what `occluded_by_warp` does, in an array that the next call reuses."""
+        return self._occlusions(result.disparity_px)
 
     def cloud(self, depth: DepthMap, left: Image) -> PointCloud:
         """Return the points that have a depth, with the colours of the rectified left picture."""

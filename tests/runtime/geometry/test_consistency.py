@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from litestereo.runtime.geometry.consistency import (
+    OcclusionFinder,
     left_right_inconsistent,
     occluded_by_warp,
     right_disparity_of,
@@ -80,3 +81,15 @@ def test_speckles_are_small_islands_only():
 def test_speckles_follow_slopes():
     slope = np.tile(np.linspace(5, 60, 80, dtype=np.float32), (40, 1))
     assert not speckles(slope, largest_pixels=400, step_px=1.0).any()
+
+
+def test_a_finder_reuses_its_arrays_and_takes_what_is_no_number(rng):
+    finder = OcclusionFinder((24, 64))
+    first, second = rng.uniform(0, 20, (2, 24, 64)).astype(np.float32)
+    second[5, 7] = np.nan
+    for disparity_px in (first, second, first):
+        given = disparity_px.copy()
+        found = finder(disparity_px)
+        np.testing.assert_array_equal(found, occluded_by_warp(disparity_px))
+        np.testing.assert_array_equal(disparity_px, given)
+    assert finder(second) is found
