@@ -1,6 +1,6 @@
 """Which pixels only the left eye sees, and which are islands: masks to take out of a depth map.
 
-Two ways to find occlusions, and what they cost. `OcclusionFinder` looks at the left disparity alone:
+Two ways to find occlusions, and what they cost. `OcclusionFinder` looks at the left disparity only:
 where a nearer point lands on the same column of the right picture, the farther one cannot be seen
 there; 1 to 2 ms at 480x640, no inference. `left_right_inconsistent` compares with a disparity of
 the right eye, which takes a second inference of the mirrored pair (`right_disparity_of`): twice the
