@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +153,8 @@ class StereoEngine:
         self._manifest = backend.manifest
         self._scaling = scaling or ScaleOptions()
         self._lock = threading.Lock()
+        self._process_id = os.getpid()
+        _loaded.add(self)
         self._scaling.check_range(self._manifest.disparity_range_px[1])
         self._rectification = _rectification(self._manifest, self._scaling)
         self._view: MetricRig | None = None
@@ -316,6 +321,7 @@ class StereoEngine:
         Raises:
             EngineError: the engine is closed, or the network failed.
         """
+        self._open_backend()
         with self._lock:
             inferred = self._inferred(prepared)
             disparity, confidence = inferred.disparity.copy(), inferred.confidence.copy()
@@ -365,6 +371,7 @@ class StereoEngine:
             InputError: the backend has no GPU, or an array does not fit.
             EngineError: the engine is closed, or TensorRT failed.
         """
+        self._open_backend()
         with self._lock:
             backend = self._open_backend()
             queue = getattr(backend, "infer_gpu", None)
@@ -408,7 +415,12 @@ class StereoEngine:
         return StereoStream(self, source, options=options, prepare=prepare, post=post)
 
     def close(self) -> None:
-        """Free the backend; closing twice is fine, and waits for a call that is under way."""
+        """Free the backend; closing twice is fine, and waits for a call that is under way.
+
+        In a fork it does nothing: the backend is the parent's.
+        """
+        if self._process_id != os.getpid():
+            return
         with self._lock:
             backend, self._backend = self._backend, None
         if backend is not None:
@@ -442,9 +454,30 @@ class StereoEngine:
         )
 
     def _open_backend(self) -> Backend:
+        # Neither ONNX Runtime's threads nor a CUDA context are there after a fork: a call would
+        # wait for ever. So would the lock, if a call of the parent's held it just then.
+        if self._process_id != os.getpid():
+            raise EngineError(
+                f"the engine was loaded in process {self._process_id} and this is a fork of it, "
+                f"{os.getpid()}; load one in each process, after the fork"
+            )
         if self._backend is None:
             raise EngineError("the engine is closed; load a new one with StereoEngine.load")
         return self._backend
+
+
+def _keep_for_ever() -> None:
+    """Keep a fork from freeing what it inherits of engines.
+
+    ONNX Runtime would wait for threads that the fork does not have: it would never end.
+    """
+    for engine in _loaded:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine._backend))
+
+
+_loaded: weakref.WeakSet[StereoEngine] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_for_ever)
 
 
 def artifact_path(model: str | Path) -> Path:

@@ -20,7 +20,7 @@ from litestereo.runtime.cuda.api import (
     PinnedBuffer,
     Stream,
 )
-from litestereo.runtime.cuda.driver import DeviceInfo, Driver
+from litestereo.runtime.cuda.driver import DeviceInfo, Driver, hint_for
 
 __all__ = ["BindingsDevice", "capture_graph", "checked", "open_device"]
 
@@ -162,7 +162,10 @@ def checked(returned: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the fu
     if status != cu.CUresult.CUDA_SUCCESS:
         _, text = cu.cuGetErrorString(status)
         words = text.decode() if isinstance(text, bytes) else "unknown to this driver"
-        raise EngineError(f"the CUDA driver failed with {status.name} ({int(status)}): {words}")
+        hint = hint_for(int(status))
+        raise EngineError(
+            f"the CUDA driver failed with {status.name} ({int(status)}): {words}{hint}"
+        )
     if not values:
         return None
     return values[0] if len(values) == 1 else tuple(values)

@@ -13,7 +13,7 @@ from typing import Any
 
 from litestereo.errors import EngineError
 
-__all__ = ["DeviceInfo", "Driver"]
+__all__ = ["DeviceInfo", "Driver", "hint_for"]
 
 _LIBRARY = "libcuda.so.1"
 # CUdevice_attribute, from the driver's cuda.h; these numbers are its ABI.
@@ -21,6 +21,7 @@ _INTEGRATED = 18
 _MAJOR = 75
 _MINOR = 76
 _HINTS = {
+    2: "the GPU's memory is full: end other programs on it, or run at a smaller size (--scale)",
     100: "no GPU is visible: is one there, and is CUDA_VISIBLE_DEVICES not empty?",
     803: "the driver's library and kernel module are of different versions: reboot",
     804: "this CUDA compatibility library does not support this GPU: use the driver's own",
@@ -151,8 +152,9 @@ class Driver:
         """
         status = int(getattr(self._library, function)(*arguments))
         if status != 0:
-            hint = f": {_HINTS[status]}" if status in _HINTS else ""
-            raise EngineError(f"{function} failed with {self._error_name(status)}{hint}")
+            raise EngineError(
+                f"{function} failed with {self._error_name(status)}{hint_for(status)}"
+            )
 
     def _integer(self, function: str, *arguments: Any) -> int:  # noqa: ANN401 - ctypes values
         """Return the int that a driver function writes to its first argument."""
@@ -165,3 +167,8 @@ class Driver:
         if self._library.cuGetErrorName(ctypes.c_int(status), ctypes.byref(text)) != 0:
             return f"CUDA error {status}"
         return f"{(text.value or b'?').decode()} ({status})"
+
+
+def hint_for(status: int) -> str:
+    """Return ": " and what to do about a CUresult, or nothing where nothing is known."""
+    return f": {_HINTS[status]}" if status in _HINTS else ""

@@ -24,9 +24,11 @@ from litestereo.runtime.cuda.api import (
     PinnedBuffer,
     Stream,
 )
-from litestereo.runtime.cuda.driver import DeviceInfo, Driver
+from litestereo.runtime.cuda.driver import DeviceInfo, Driver, hint_for
 
 __all__ = ["PycudaDevice", "open_device"]
+
+_OUT_OF_MEMORY = 2  # CUresult
 
 
 class PycudaDevice:
@@ -139,5 +141,7 @@ def _as_ours() -> Iterator[None]:
     """Turn pycuda's errors into ours."""
     try:
         yield
+    except cuda.MemoryError as error:
+        raise EngineError(f"pycuda failed: {error}{hint_for(_OUT_OF_MEMORY)}") from error
     except cuda.Error as error:
         raise EngineError(f"pycuda failed: {error}") from error

@@ -284,7 +284,14 @@ class TensorRt:
             return self._sessions[size][1]
         loaded = next((one for one in self._engines if one.sizes.holds(size)), None)
         loaded = loaded or self._load_engine(device, SizeRange.fixed(size))
-        session = self._made_session(device, loaded, size)
+        try:
+            session = self._made_session(device, loaded, size)
+        except BaseException:
+            # An engine that no session fits beside would only keep the GPU's memory full.
+            if loaded.sizes.is_fixed:
+                self._engines.remove(loaded)
+                loaded.drop()
+            raise
         self._sessions[size] = (loaded, session)
         self._words = _device_words(self._trt, device, session)
         if len(self._sessions) > _MOST_SIZES:
