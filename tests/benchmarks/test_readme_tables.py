@@ -45,9 +45,10 @@ def test_results_hold_nothing_else():
     assert others == []
 
 
-def test_readme_is_up_to_date():
-    assert not update_readme(ROOT / "README.md", results=RESULTS, write=False), (
-        "run `stereo-bench readme`"
+@pytest.mark.parametrize("page", ["README.md", "docs/speed.md"])
+def test_pages_are_up_to_date(page):
+    assert not update_readme(ROOT / page, results=RESULTS, write=False), (
+        f"run `stereo-bench readme {page}`"
     )
 
 
