@@ -144,12 +144,6 @@ def test_gpu_tensors_on_a_gpu(calib, raw_pair, capsys):
     assert "at (64, 96)" in capsys.readouterr().out
 
 
-def test_soak(model, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["soak.py", "--minutes", "0.1", "--model", model])
-    assert example("soak").main() == 0
-    assert '"garbage": 0' in capsys.readouterr().out
-
-
 def test_render_pair(tmp_path, capsys, monkeypatch):
     module = example("render_pair")
     monkeypatch.setattr(module, "SIZE", SIZE)

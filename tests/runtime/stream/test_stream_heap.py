@@ -37,7 +37,7 @@ def test_what_was_there_is_set_aside_and_all_is_undone():
 
 
 def test_a_stream_makes_no_cycles_and_no_pause_above_5_ms(tmp_path):
-    """The 30-minute run of the same is examples/soak.py."""
+    """The 30-minute run of the same is benchmarks/soak.py."""
     left = np.zeros((96, 128, 3), np.uint8)
     with StereoEngine.load(write_stand_in(tmp_path / "stand_in.onnx"), threads=1) as engine:
         source = RepeatedPair(left, left, rate_hz=30, frames=60)
