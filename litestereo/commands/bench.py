@@ -217,7 +217,9 @@ def bench_compare(
 
 @bench_app.command("report", epilog=example("stereo-bench report bench.json -o bench.html"))
 def bench_report(
-    receipt: Annotated[Path, typer.Argument(metavar="RECEIPT", show_default=False)],
+    receipt: Annotated[
+        Path, typer.Argument(metavar="RECEIPT", show_default=False, help="Of stereo-bench.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("bench.html"),
     accuracy: Annotated[
         list[Path] | None,

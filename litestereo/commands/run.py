@@ -114,7 +114,9 @@ def run(
         float | None,
         typer.Option(min=0.01, show_default="at 1 px", help="Farthest depth, m."),
     ] = None,
-    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Less has no depth.")] = 0.0,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Pixels of less have no depth.")
+    ] = 0.0,
     speckle: Annotated[
         int, typer.Option(min=0, help="Islands of up to so many pixels have no depth.")
     ] = 0,

@@ -118,7 +118,10 @@ def stdout_columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-Backend = Annotated[str, typer.Option(help="What runs the model; never replaced by another.")]
+Backend = Annotated[
+    str,
+    typer.Option(help="onnxruntime-cpu, onnxruntime-cuda or tensorrt; never replaced by another."),
+]
 EngineCache = Annotated[
     Path | None,
     typer.Option(
