@@ -184,6 +184,8 @@ class _Progress:
 
     def line(self, line: dict[str, Any]) -> None:
         if "loss" not in line or not sys.stderr.isatty():
+            if self._bar is not None:
+                say("")  # leaves the bar's own line
             say(line.get("note") or json.dumps(line))
             return
         if self._bar is None:

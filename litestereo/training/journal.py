@@ -20,6 +20,8 @@ from litestereo.training.state import Progress
 
 __all__ = ["Journal"]
 
+_SILENCE_S = 15.0
+
 
 class Journal:
     """The written side of one process's sitting; only the first process writes."""
@@ -56,6 +58,11 @@ class Journal:
         """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing was written for so long that somebody who waits would wonder."""
+        return time.monotonic() - self._mark > _SILENCE_S
 
     @property
     def seconds(self) -> float:

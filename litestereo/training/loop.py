@@ -116,18 +116,21 @@ class TrainingRun:
         with Journal(options, self.group, self.done, watch=self.watch) as journal:
             self.validator.start()
             self.saved = time.monotonic()
+            last = None
             while not self._ends():
                 if self._validation_due:
                     self._validate(journal)
-                loss, metrics = self.advance(self.source.next())
+                loss, metrics = last = self.advance(self.source.next())
                 if self.done.step == journal.first + 1:
                     float(loss.detach())  # waits for the GPU
                     journal.restart_clock()
-                if self.done.step % options.log_every == 0 or self.schedule.progress >= 1:
+                if self.done.step % options.log_every == 0 or journal.is_silent:
                     self._check_skipped()
                     journal.step(loss, metrics, rate=self.schedule.rate)
                 if time.monotonic() - self.saved > options.checkpoint_seconds:
                     self._save(journal)
+            if last is not None and journal.last["step"] < self.done.step:
+                journal.step(*last, rate=self.schedule.rate)
             self._validate(journal)
             self._save(journal)
             journal.finish()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from litestereo.errors import TrainingError
+from litestereo.models.weights import tensors_from
 
 __all__ = ["Average", "Progress", "load_state", "remove_leftovers", "save_state"]
 
@@ -103,7 +104,7 @@ def load_state(
     """
     device = next(model.parameters()).device
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = tensors_from(path, device=device)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         values: dict[str, Tensor] = state["average"]

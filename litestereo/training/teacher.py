@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from litestereo.errors import InputError, TrainingError
 from litestereo.runtime.engine import artifact_path
+from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.opencv import import_cv2
 from litestereo.runtime.preprocess import disparity_from_padded, padded_pair
 
@@ -69,10 +70,11 @@ def _session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no stubs
         raise MissingDependencyError(
             "onnxruntime", purpose="running a teacher", extra="cpu"
         ) from error
+    content = read_onnx(path, error=TrainingError)
     available = onnxruntime.get_available_providers()
     wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
     try:
-        return onnxruntime.InferenceSession(str(path), providers=wanted)
+        return onnxruntime.InferenceSession(content, providers=wanted)
     except Exception as error:
         raise TrainingError(
             f"{path} is no ONNX model that ONNX Runtime can run: {str(error).splitlines()[0]}"

@@ -233,8 +233,8 @@ def _place_planes(
     _set(extent, closed, _WALL, torch.stack([huge, huge, huge], -1))
     _set(angles, closed, _WALL, torch.cat([slant.clamp(-0.8, 0.8), zero[:, None]], -1))
 
-    # Some clutter floats before the sky alone: a photo at infinity, as behind a window. Weights that
-    # saw too little of it put such backgrounds among the objects: 40 px off in two SceneFlow pairs.
+    # Some clutter floats before the sky alone: a photo at infinity, as behind a window. Weights
+    # that saw too little of it put it among the objects: 40 px off in two SceneFlow pairs.
     open_air = closed & draw.chance(batch, p=0.22)
     _set(centre, open_air, _WALL, torch.stack([zero, zero, zero - 1e5], -1))
 
