@@ -28,7 +28,7 @@ from litestereo.training.stages import make_self_run, make_truth_run, start_netw
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
 
-__all__ = ["FineTuneResult", "fine_tune", "held_out"]
+__all__ = ["FineTuneResult", "agrees_better", "fine_tune", "held_out"]
 
 _HELD_OUT_SHARE = 5
 _MINIMUM_PAIRS = 3
@@ -110,7 +110,7 @@ def fine_tune(
             better = after["epe"] < before["epe"]
         else:
             before, after = (_without_truth(network, judges, old=old) for network in (old, new))
-            better = _agrees_better(before, after)
+            better = agrees_better(before, after)
         path = options.output / "weights.safetensors"
         if group.rank == 0:
             shutil.copyfile(path, options.output / "adapted.safetensors")
@@ -186,7 +186,8 @@ def _photometric(
     return float(difference[inside].mean()) if inside.any() else 255.0
 
 
-def _agrees_better(before: dict[str, float], after: dict[str, float]) -> bool:
+def agrees_better(before: dict[str, float], after: dict[str, float]) -> bool:
+    """Tell whether more pixels agree between the views, and explain the left picture as well."""
     return (
         after["consistent"] > before["consistent"] and after["photometric"] <= before["photometric"]
     )

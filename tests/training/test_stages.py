@@ -15,8 +15,8 @@ from litestereo.assets import bundled_artifact
 from litestereo.benchmarks.scenes import DisparityFile
 from litestereo.cli import train_main
 from litestereo.errors import LiteStereoError, TrainingError
-from litestereo.models import create, load_weights
-from litestereo.training.fine_tune import fine_tune, held_out
+from litestereo.models import create, load_weights, save_weights
+from litestereo.training.fine_tune import agrees_better, fine_tune, held_out
 from litestereo.training.group import Group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
 from litestereo.training.loss import feature_loss
@@ -26,7 +26,7 @@ from litestereo.training.perturb import perturb
 from litestereo.training.scenes.random import Draw
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
-from litestereo.training.stages import make_run, train
+from litestereo.training.stages import make_run, start_network, train
 from litestereo.training.teacher import ForeignTeacher, open_teacher
 
 TINY = {
@@ -313,8 +313,13 @@ def test_the_last_fifth_is_held_out(known):
 
 
 def test_fine_tuning_with_truth_says_what_it_gained(tmp_path, known, capsys):
+    """From weights that know nothing, a dozen steps are a gain, and are kept."""
+    torch.manual_seed(0)
+    raw = tmp_path / "raw.safetensors"
+    save_weights(start_network("las1", None), raw)
     arguments = ["-o", str(tmp_path / "run"), "--fine-tune", str(known), "--steps", "12"]
-    arguments += ["--batch", "2", "--height", "64", "--width", "96", "--learning-rate", "2e-4"]
+    arguments += ["--batch", "2", "--height", "64", "--width", "96", "--learning-rate", "2e-3"]
+    arguments += ["--weights", str(raw)]
     with pytest.raises(SystemExit) as left:
         train_main(arguments)
     assert not left.value.code
@@ -324,7 +329,8 @@ def test_fine_tuning_with_truth_says_what_it_gained(tmp_path, known, capsys):
     assert result["held_out"] == ["rig/scene4"]
     assert result["trained_on"] == 4
     assert {"epe", "bad_2", "d1"} == set(result["before"]) == set(result["after"])
-    assert (result["kept"] == "adapted") == (result["after"]["epe"] < result["before"]["epe"])
+    assert result["kept"] == "adapted"
+    assert result["after"]["epe"] < 0.9 * result["before"]["epe"]
     assert "stereo-export --model las1 --weights" in said.err
     load_weights(create("las1"), tmp_path / "run" / "weights.safetensors")
 
@@ -350,6 +356,14 @@ def test_fine_tuning_without_truth_distils(tmp_path, bare):
     assert set(result.before) == {"consistent", "photometric", "from_old_px"}
     assert result.before["from_old_px"] == 0
     assert result.after["from_old_px"] > 0
+
+
+def test_agreement_alone_is_no_gain():
+    """A flat answer agrees with itself everywhere; the photometric error tells."""
+    old = {"consistent": 80.0, "photometric": 5.0}
+    assert agrees_better(old, {"consistent": 82.0, "photometric": 4.9})
+    assert not agrees_better(old, {"consistent": 100.0, "photometric": 9.0})
+    assert not agrees_better(old, {"consistent": 79.0, "photometric": 4.0})
 
 
 # --- validation
@@ -380,45 +394,43 @@ def test_validation_scores_as_stereo_eval_and_keeps_the_best(tmp_path, known):
 
 TRAIN_THREE = """
 import sys
-from litestereo.cli import train_main
-for arguments in {stages!r}:
-    try:
-        train_main(arguments)
-    except SystemExit as leaving:
-        assert not leaving.code, leaving.code
+from pathlib import Path
+from litestereo.training.group import joined_group
+from litestereo.training.options import TrainOptions
+from litestereo.training.stages import make_run
+with joined_group() as group:
+    output, known, bare, weights = map(Path, sys.argv[1:])
+    common = dict(batch=1, height=64, width=64, compile_renderer=False, texture_size=64, steps=2)
+    own = {
+        "supervised": dict(validate=(known,)),
+        "self": dict(weights=weights),
+        "real": dict(pairs=bare, teacher="las1", weights=weights),
+    }
+    for stage, more in own.items():
+        options = TrainOptions(output=output / stage, stage=stage, **common, **more)
+        make_run(options, group=group).go()
 """
 
 
 def test_two_processes_train_together_in_each_stage(tmp_path, bare, known):
     """One torchrun for all three: most of its time are imports."""
-    common = ["--steps", "2", "--batch", "1", "--height", "64", "--width", "64"]
-    common += ["--no-compile-renderer"]
-    started = ["--weights", str(BUNDLED)]
-    own = {
-        "supervised": ["--validate", str(known)],
-        "self": started,
-        "real": [*started, "--pairs", str(bare), "--teacher", "las1"],
-    }
-    stages = [
-        ["-o", str(tmp_path / stage), "--stage", stage, *common, *more]
-        for stage, more in own.items()
-    ]
     script = tmp_path / "train.py"
-    script.write_text(TRAIN_THREE.format(stages=stages))
+    script.write_text(TRAIN_THREE)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     ran = subprocess.run(
-        [*command, "--nproc-per-node", "2", str(script)],
+        [*command, "--nproc-per-node", "2", script, tmp_path, known, bare, BUNDLED],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert ran.returncode == 0, ran.stderr
-    lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
-    assert [line["pairs"] for line in lines] == [4, 4, 4]  # and one process speaks
-    records = {stage: json.loads((tmp_path / stage / "record.json").read_text()) for stage in own}
-    assert all(record["device"].startswith("2 x") for record in records.values())
-    assert records["supervised"]["came"]["figure"] > 0
+    for stage in ("supervised", "self", "real"):
+        record = json.loads((tmp_path / stage / "record.json").read_text())
+        assert record["device"].startswith("2 x")
+        assert record["pairs"] == 4
+        if stage == "supervised":
+            assert record["came"]["figure"] > 0
     assert len(list((tmp_path / "real" / "labels").glob("*.npz"))) == PAIRS
 
 
