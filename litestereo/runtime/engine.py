@@ -454,8 +454,8 @@ class StereoEngine:
         )
 
     def _open_backend(self) -> Backend:
-        # Neither ONNX Runtime's threads nor a CUDA context are there after a fork: a call would
-        # wait for ever. So would the lock, if a call of the parent's held it just then.
+        # Neither ONNX Runtime's threads nor a CUDA context are there after a fork, and the lock
+        # would never be given back if another thread's call held it just then.
         if self._process_id != os.getpid():
             raise EngineError(
                 f"the engine was loaded in process {self._process_id} and this is a fork of it, "
@@ -469,7 +469,7 @@ class StereoEngine:
 def _keep_for_ever() -> None:
     """Keep a fork from freeing what it inherits of engines.
 
-    ONNX Runtime would wait for threads that the fork does not have: it would never end.
+    ONNX Runtime 1.32 waits for threads that the fork does not have, and never ends.
     """
     for engine in _loaded:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine._backend))
