@@ -6,8 +6,7 @@ in the file, e.g. "subjects[2].closed.frames".
 
 from __future__ import annotations
 
-import json
-import math
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from litestereo._version import __version__
 from litestereo.errors import InputError
+from litestereo.runtime.reading import JSON_MOST_BYTES, json_from, read_file
 
 __all__ = ["check_header", "decode", "header", "read_json"]
 
@@ -50,8 +50,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
         InputError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return json_from(read_file(path, most_bytes=JSON_MOST_BYTES))
+    except ValueError as error:
         raise InputError(f"cannot read {path} as JSON: {error}") from error
 
 
@@ -113,7 +113,8 @@ def _dataclass(kind: type, content: object, where: str) -> object:
 def _scalar(kind: Any, content: object, where: str) -> object:  # noqa: ANN401 - a class, or Any
     if kind is float:
         numeric = isinstance(content, (int, float)) and not isinstance(content, bool)
-        if not numeric or not math.isfinite(cast(float, content)):
+        # Compared, not converted: a whole number may be beyond every float.
+        if not numeric or not abs(cast(float, content)) <= sys.float_info.max:
             _refuse(content, where, "a finite number")
         return float(cast(float, content))
     return _checked(kind, content, where)

@@ -7,7 +7,7 @@ archives' own structure.
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any
 
 from litestereo.benchmarks.scenes import DisparityFile, Scene, VisibilityFile
 from litestereo.errors import InputError
+from litestereo.runtime.reading import JSON_MOST_BYTES, json_from, read_file
 
 __all__ = ["LAYOUTS", "Folder", "Recogniser"]
 
@@ -67,16 +68,17 @@ def _meta(folder: Folder) -> Iterator[Scene]:
         return
     path = folder.path / "meta.json"
     try:
-        meta = json.loads(path.read_text("utf-8"))
+        meta = json_from(read_file(path, most_bytes=JSON_MOST_BYTES))
         files, encoding = meta["files"], meta.get("gt_encoding") or {}
         truth = _meta_truth(folder.path, files, encoding)
-        left, right = folder.path / files["left"], folder.path / files["right"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        left, right = (_inside(folder.path, files[name]) for name in ("left", "right"))
+        name = _word(meta.get("scene", folder.path.name))
+        set_name = _word(meta.get("set", folder.path.parent.name))
+    except (InputError, OverflowError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} does not describe a scene ({type(error).__name__}: {error}); it needs "
             '"files" with "left", "right" and "gt", and "gt_encoding" with "kind" and "scale"'
         ) from error
-    name, set_name = meta.get("scene", folder.path.name), meta.get("set", folder.path.parent.name)
     yield Scene(name, set_name, left, right, truth, _meta_visibility(folder))
 
 
@@ -87,7 +89,32 @@ def _meta_truth(
         return None
     # Float files hold pixels; only pictures need a scale to hold fractions.
     scale = 1.0 if encoding["kind"] in ("pfm", "npz") else float(encoding.get("scale") or 1)
-    return DisparityFile(root / files["gt"], scale, encoding.get("key"))
+    if not 0 < scale < math.inf:
+        raise ValueError(f"the scale is {scale}; it must be above 0")
+    key = encoding.get("key")
+    return DisparityFile(_inside(root, files["gt"]), scale, None if key is None else _word(key))
+
+
+def _inside(root: Path, name: str) -> Path:
+    """Return a file of the scene; a data set has no business with files elsewhere.
+
+    Raises:
+        ValueError: the name leads out of the folder.
+    """
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"the file {name!r} is not inside the scene's folder")
+    return root / name
+
+
+def _word(text: object) -> str:
+    """Return a name that is part of keys and of output files' names.
+
+    Raises:
+        ValueError: it is none, or would be a path.
+    """
+    if not isinstance(text, str) or not text or "/" in text or "\0" in text or text in (".", ".."):
+        raise ValueError(f"{text!r} is no name")
+    return text
 
 
 def _meta_visibility(folder: Folder) -> VisibilityFile | None:

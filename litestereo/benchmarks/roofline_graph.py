@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from litestereo.benchmarks.roofline_count import with_size
 from litestereo.errors import InputError
+from litestereo.runtime.onnx_file import read_onnx
 
 __all__ = ["graph_of"]
 
@@ -30,8 +31,8 @@ def graph_of(subject: str, size: tuple[int, int]) -> ModelProto:
         models = ", ".join(MODEL_NAMES)
         raise InputError(f"{subject!r} is neither a model ({models}) nor an artefact's file")
     try:
-        return with_size(onnx.load(path), size)
-    except (DecodeError, OSError) as error:
+        return with_size(onnx.load_from_string(read_onnx(path, error=InputError)), size)
+    except DecodeError as error:
         raise InputError(f"{path} cannot be read as ONNX: {error}") from error
 
 

@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import io
+import tokenize
+import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from litestereo.errors import InputError
+from litestereo.runtime.decode import MAXIMUM_PIXELS, PICTURE_MOST_BYTES, decoded
 from litestereo.runtime.disparity_io import read_pfm
 from litestereo.runtime.images import read_pair
-from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.reading import read_file
 
 __all__ = ["DisparityFile", "GroundTruth", "Scene", "VisibilityFile"]
+
+_NPY = b"\x93NUMPY"
+_NUMPY_MOST_BYTES = 8 * MAXIMUM_PIXELS + 2**20
+# What zipfile and NumPy raise on damaged archives and headers.
+_NUMPY_ERRORS = (
+    *(ValueError, KeyError, IndexError, EOFError, OSError, TypeError, OverflowError),
+    *(RuntimeError, NotImplementedError, MemoryError, SyntaxError, RecursionError),
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,27 +169,37 @@ class Scene:
 
 
 def _read_numpy(path: Path, key: str | None) -> npt.NDArray[Any]:
+    """Return a real array of an NPY or NPZ, whose header is believed only as far as its file goes.
+
+    Raises:
+        InputError: it is damaged, of objects or records, or claims more than a picture's pixels.
+    """
+    content = read_file(path, most_bytes=_NUMPY_MOST_BYTES)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return np.asarray(loaded[key or loaded.files[0]])
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"cannot read {path} as a numpy array: {error}") from error
+        member = content if content.startswith(_NPY) else _npz_member(content, key)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files by Python 2, which are read
+            stored = np.load(io.BytesIO(member), allow_pickle=False)
+    except (*_NUMPY_ERRORS, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"cannot read {path} as a numpy array: {error!r}") from error
+    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "biuf":
+        raise InputError(f"{path} holds no array of real numbers; need (H, W) disparity")
+    return stored
+
+
+def _npz_member(content: bytes, key: str | None) -> bytes:
+    """Return one NPY of an NPZ; what would unpack to more than a picture is not unpacked."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        name = archive.namelist()[0] if key is None else f"{key}.npy"
+        with archive.open(name) as member:
+            unpacked = member.read(_NUMPY_MOST_BYTES + 1)
+    if len(unpacked) > _NUMPY_MOST_BYTES or not unpacked.startswith(_NPY):
+        raise ValueError(f"{name} is no NPY of at most {_NUMPY_MOST_BYTES} bytes")
+    return unpacked
 
 
 def _read_picture(path: Path) -> npt.NDArray[Any]:
     """Return (H, W) stored values, 8 or 16 bit; of a map saved as RGB the first channel."""
-    cv2 = import_cv2("reading ground truth")
-    try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    except cv2.error as error:
-        raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
-    if picture is None:
-        raise InputError(f"{path} is damaged or no picture that OpenCV reads; need PNG or PGM")
-    return np.asarray(picture if picture.ndim == 2 else picture[..., 0])
+    content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
+    picture = decoded(path, content, purpose="reading ground truth")
+    return picture if picture.ndim == 2 else picture[..., 0]

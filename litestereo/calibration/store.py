@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from litestereo.errors import CalibrationError, InputError
 from litestereo.runtime.files import replacing
 from litestereo.runtime.images import StereoPair, read_pair
 from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.reading import JSON_MOST_BYTES, json_from, read_file
 
 __all__ = ["CalibrationSet", "StoredPair", "load_set", "require_free", "write_set"]
 
@@ -146,20 +148,19 @@ def load_set(folder: Path) -> CalibrationSet:
     """
     path = folder / _LIST
     try:
-        data = json.loads(path.read_text())
+        data = json_from(read_file(path, most_bytes=JSON_MOST_BYTES))
         if data["format_version"] != FORMAT_VERSION:
             raise CalibrationError(
                 f"{path} has format {data['format_version']}, this litestereo reads "
                 f"{FORMAT_VERSION}; make the set again with stereo-calibrate"
             )
-        pairs = tuple(StoredPair(**pair) for pair in data["pairs"])
+        pairs = tuple(_stored(pair) for pair in data["pairs"])
         wanted, coverage = str(data["sha256"]), dict(data["coverage"])
-    except OSError as error:
+    except InputError as error:
         raise CalibrationError(
-            f"{folder} is no calibration set: {path} cannot be read "
-            f"({error.strerror or error}); make one with stereo-calibrate"
+            f"{folder} is no calibration set: {error}; make one with stereo-calibrate"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CalibrationError(
             f"{path} cannot be read ({error!r}); make the set again with stereo-calibrate"
         ) from error
@@ -171,6 +172,21 @@ def load_set(folder: Path) -> CalibrationSet:
             "with stereo-calibrate from more pictures"
         )
     return CalibrationSet(folder, pairs, coverage, wanted)
+
+
+def _stored(fields: Mapping[str, Any]) -> StoredPair:
+    """Return one pair of the list, whose files cannot be outside the set's folder.
+
+    Raises:
+        ValueError: a field is of a wrong type or value.
+        TypeError: a field is missing or unknown.
+    """
+    pair = StoredPair(**fields)
+    hints = {"name": str, "file": str, "height": int, "width": int, "sha256": str, "held_out": bool}
+    wrong = [name for name, kind in hints.items() if type(getattr(pair, name)) is not kind]
+    if wrong or not re.fullmatch(r"[0-9]{4,9}", pair.file):
+        raise ValueError(f"a pair has wrong fields: {', '.join(wrong) or f'file {pair.file!r}'}")
+    return pair
 
 
 def _write_pair(

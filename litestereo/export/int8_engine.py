@@ -60,10 +60,11 @@ def mark(artifact: Path, choice: Choice) -> None:
         EngineError: it is no artefact.
         InputError: it cannot be written.
     """
-    manifest = read_artifact(artifact).manifest
+    read = read_artifact(artifact)
+    manifest = read.manifest
     quantization = {**manifest.quantization, "engine": choice.to_json()}
     marked = replace(manifest, quantization=quantization)
-    model = onnx.load(artifact)
+    model = onnx.load_from_string(read.content)
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = marked.to_json()

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
+import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from litestereo.errors import CheckpointError, InputError, MissingDependencyError
 from litestereo.runtime.files import write_atomic
+from litestereo.runtime.onnx_file import read_onnx
+from litestereo.runtime.reading import read_file
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = ["load_weights", "save_weights", "tensors_from"]
 
 _ENVELOPES = ("model", "state_dict")
 _DDP_PREFIX = "module."
 # Artefacts hold what inference needs: BatchNorm's step counters only matter to training.
 _TRAINING_ONLY = "num_batches_tracked"
+_MOST_BYTES = 4 * 2**30
+# What readers of torch, ONNX and safetensors raise on damaged files, beside their own errors.
+_DAMAGE = (
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, AssertionError, MemoryError),
+)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -76,17 +89,42 @@ def _read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    return _tensors_only(tensors_from(path), path=path)
+
+
+def tensors_from(path: Path, *, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401
+    """Return what `torch.save` wrote, if it is tensors and plain values; code is never run.
+
+    Raises:
+        CheckpointError: it is damaged, would need code, or claims more memory than its own size.
+    """
+    content = read_file(path, most_bytes=_MOST_BYTES, error=CheckpointError)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Only archives: what the older format claims to hold is allocated before it is read.
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, *_DAMAGE) as error:
+        raise CheckpointError(
+            f"{path} is no archive of torch.save, or one of before torch 1.6; save it again with "
+            "a later torch, or as .safetensors"
+        ) from error
+    if unpacked > len(content):
+        raise CheckpointError(
+            f"{path} would unpack to {unpacked} bytes from {len(content)}; torch.save does not "
+            "compress: get it again from its source"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of odd pickles and then reads or refuses
+            return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a plain file of tensors: {_first_line(error)} "
             f"Reading it would need unpickling, which can run code from the file; "
             f"save its state dict alone with torch.save, or as .safetensors"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, struct.error, *_DAMAGE) as error:
         raise _unreadable(path, error) from error
-    return _tensors_only(content, path=path)
 
 
 def _tensors_only(content: object, *, path: Path) -> dict[str, Tensor]:
@@ -113,12 +151,12 @@ def _tensors_only(content: object, *, path: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
     except ModuleNotFoundError as error:
         raise _missing("safetensors", purpose="reading .safetensors files") from error
     try:
-        return dict(load_file(path, device="cpu"))
-    except (SafetensorError, OSError) as error:
+        return dict(load(read_file(path, most_bytes=_MOST_BYTES, error=CheckpointError)))
+    except (SafetensorError, *_DAMAGE) as error:
         raise _unreadable(path, error) from error
 
 
@@ -129,16 +167,17 @@ def _read_onnx(path: Path, *, names: Iterable[str]) -> dict[str, Tensor]:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise _missing("onnx", purpose="reading weights from an .onnx artefact") from error
-    try:
-        graph = onnx.load(path).graph
-    except (DecodeError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+    content = read_onnx(path, error=CheckpointError)
     wanted = set(names)
-    return {
-        tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
-        for tensor in graph.initializer
-        if tensor.name in wanted
-    }
+    try:
+        graph = onnx.load_from_string(content).graph
+        return {
+            tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+            for tensor in graph.initializer
+            if tensor.name in wanted
+        }
+    except (DecodeError, *_DAMAGE) as error:
+        raise _unreadable(path, error) from error
 
 
 def _as_matrix(tensor: Tensor, shape: torch.Size) -> Tensor:
@@ -155,7 +194,9 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path) -> None:
     shared = [name for name in expected if name in given]
     misshapen = [n for n in shared if given[n].shape != expected[n].shape]
-    mistyped = [n for n in shared if _is_float(given[n]) != _is_float(expected[n])]
+    mistyped = [n for n in shared if not _is_alike(given[n], expected[n])]
+    # Only what fits is looked into: a strange tensor's values may not fit into memory.
+    sound = [n for n in shared if n not in misshapen and n not in mistyped]
     problems = {
         "missing": [name for name in expected if name not in given],
         "unexpected": [name for name in given if name not in expected],
@@ -165,7 +206,7 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
         "of another type": [
             f"{n} {given[n].dtype} instead of {expected[n].dtype}" for n in mistyped
         ],
-        "not finite": [n for n in shared if not bool(torch.isfinite(given[n]).all())],
+        "not finite": [n for n in sound if not bool(torch.isfinite(given[n]).all())],
     }
     found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
     if found:
@@ -174,8 +215,11 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
         )
 
 
-def _is_float(tensor: Tensor) -> bool:
-    return tensor.is_floating_point()
+def _is_alike(given: Tensor, expected: Tensor) -> bool:
+    """Whether both are whole or both fractions, and the given one an ordinary tensor."""
+    plain = given.layout == torch.strided and not (given.is_quantized or given.is_meta)
+    real = not given.is_complex() and given.is_floating_point() == expected.is_floating_point()
+    return plain and real
 
 
 def _some(names: list[str], *, shown: int = 4) -> str:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import InputError
+from litestereo.runtime.decode import MAXIMUM_PIXELS, PICTURE_MOST_BYTES, decoded
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.reading import read_file
 
 __all__ = [
     "read_pfm",
@@ -24,8 +26,9 @@ __all__ = [
 
 _PNG16_SCALE = 256
 _PNG16_HIGHEST = 65535
+_PFM_MOST_BYTES = 4 * MAXIMUM_PIXELS + 1024
 # The header ends with exactly one white-space byte: the values may begin with one.
-_PFM_HEADER = re.compile(rb"Pf\s+(\d+)\s+(\d+)\s+([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s")
+_PFM_HEADER = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s")
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
@@ -54,11 +57,10 @@ def read_png16(path: Path) -> NDArray[np.float32]:
     Raises:
         InputError: no such file, or not a 16-bit grey PNG.
     """
-    cv2 = import_cv2("reading 16-bit PNG")
-    content = np.frombuffer(_content(path), np.uint8)
-    stored = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
-        what = "no picture" if stored is None else f"{stored.dtype} of shape {stored.shape}"
+    content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
+    stored = decoded(path, content, purpose="reading 16-bit PNG")
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        what = f"{stored.dtype} of shape {stored.shape}"
         raise InputError(f"{path} is {what}; need a 16-bit grey PNG as KITTI has them")
     return np.where(stored > 0, stored / np.float32(_PNG16_SCALE), np.nan).astype(np.float32)
 
@@ -76,7 +78,7 @@ def read_pfm(path: Path) -> NDArray[np.float32]:
     Raises:
         InputError: no such file, no grey PFM, or its size and length disagree.
     """
-    content = _content(path)
+    content = read_file(path, most_bytes=_PFM_MOST_BYTES)
     header = _PFM_HEADER.match(content)
     if header is None:
         raise InputError(f"{path} is no grey PFM; need 'Pf', width, height and scale, then values")
@@ -102,10 +104,3 @@ def _png(image: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     cv2 = import_cv2("writing PNG")
     encoded = cv2.imencode(".png", image)[1]
     return bytes(encoded)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error

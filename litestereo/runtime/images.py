@@ -14,17 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import InputError
-from litestereo.runtime.image_header import (
-    exif_orientation,
-    is_truncated_jpeg,
-    size_from_header,
-)
-from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.decode import MAXIMUM_PIXELS, PICTURE_MOST_BYTES, decoded
+from litestereo.runtime.image_header import exif_orientation, is_truncated_jpeg
 from litestereo.runtime.preprocess import rgb_pair
+from litestereo.runtime.reading import read_file
 
 __all__ = ["MAXIMUM_PIXELS", "PICTURE_SUFFIXES", "StereoPair", "read_pair", "read_side_by_side"]
 
-MAXIMUM_PIXELS = 64_000_000
 PICTURE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
@@ -114,24 +110,10 @@ def _eight_bit(
 
 
 def _read(path: Path) -> _Picture:
-    cv2 = import_cv2("reading pictures")
-    content = _content(path)
-    size = size_from_header(content)
-    if size is not None:
-        _check_area(path, size)  # before decoding: a small file can claim a gigantic picture
+    content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
     if is_truncated_jpeg(content):
         raise InputError(f"{path} ends in the middle of its picture; copy or record it again")
-    try:
-        # "Unchanged" is also the flag that keeps 16 bits and leaves EXIF orientation alone.
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
-    if pixels is None:
-        raise InputError(
-            f"{path} is damaged or no picture that OpenCV reads; need PNG, JPEG, BMP, TIFF, "
-            "WebP or PPM"
-        )
-    _check_area(path, pixels.shape)
+    pixels = decoded(path, content, purpose="reading pictures")
     notes = []
     orientation = exif_orientation(content)
     if orientation != 1:
@@ -139,24 +121,6 @@ def _read(path: Path) -> _Picture:
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         notes.append("alpha channel dropped")
     return _Picture(_rgb(pixels, path), tuple(notes))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if not content:
-        raise InputError(f"{path} is empty; need a picture file")
-    return content
-
-
-def _check_area(path: Path, size: tuple[int, ...]) -> None:
-    if size[0] * size[1] > MAXIMUM_PIXELS:
-        raise InputError(
-            f"{path} is {size[0]}x{size[1]} (height x width); at most "
-            f"{MAXIMUM_PIXELS // 10**6} megapixels are read: scale it down first"
-        )
 
 
 def _rgb(pixels: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from litestereo.errors import EngineError
+from litestereo.runtime.reading import json_from
 
 __all__ = ["FORMAT_VERSION", "METADATA_KEY", "InputSpec", "Manifest", "Precision"]
 
@@ -140,8 +141,8 @@ class Manifest:
             EngineError: not JSON, another format version, or a field missing or of a wrong type.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
+            data = json_from(text)
+        except ValueError as error:
             raise EngineError(f"the artefact's manifest is not JSON: {error}") from error
         if not isinstance(data, dict):
             raise EngineError(
@@ -210,7 +211,9 @@ def _range_px(values: list[Any]) -> tuple[float, float]:
         raise EngineError(
             f"the artefact's manifest has disparity_range_px = {values!r}; it must be two numbers"
         )
-    return float(numbers[0]), float(numbers[1])
+    # A whole number beyond every float is beyond every disparity too.
+    low, high = (min(max(number, -1e9), 1e9) for number in numbers)
+    return float(low), float(high)
 
 
 def _names(values: list[Any]) -> tuple[str, ...]:

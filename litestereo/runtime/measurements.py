@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from litestereo.errors import InputError
+from litestereo.runtime.reading import JSON_MOST_BYTES, json_from, read_file
 
 __all__ = ["Measurement", "read_measurements"]
 
@@ -62,8 +62,8 @@ def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
 
 def _content(file: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        return json_from(read_file(file, most_bytes=JSON_MOST_BYTES))
+    except ValueError as error:
         raise InputError(f"cannot read measurements from {file}: {error}") from error
 
 
@@ -87,5 +87,5 @@ def _of_receipt(receipt: dict[str, Any], file: Path) -> list[Measurement]:
             for subject in receipt["subjects"]
             if (total := subject["closed"]["summary"]["total"])["p50_ms"] is not None
         ]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(f"the receipt {file} is not whole: {error!r}") from error

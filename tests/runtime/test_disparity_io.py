@@ -80,7 +80,7 @@ def test_other_files_are_no_png16(tmp_path):
     with pytest.raises(InputError, match="need a 16-bit grey PNG"):
         read_png16(tmp_path / "a.png")
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(InputError, match="is no picture"):
+    with pytest.raises(InputError, match="is empty"):
         read_png16(tmp_path / "empty.png")
     with pytest.raises(InputError, match="cannot read"):
         read_png16(tmp_path / "nothing.png")

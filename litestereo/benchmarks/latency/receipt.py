@@ -56,6 +56,7 @@ STAGES = (
     "total",
     "response",
 )
+_LONGEST_MS = 1e12  # thirty years; squares of it are finite
 _DIGITS = 5  # of the samples in the file, after the point: 10 ns
 
 
@@ -251,8 +252,8 @@ def _check_loop(loop: Loop, where: str, block: int) -> None:
         raise InputError(f"{where}: needs inference and total, and as many samples of every stage")
     if not min(lengths):
         raise InputError(f"{where}: has no samples")
-    if any(value < 0 for values in loop.samples_ms.values() for value in values):
-        raise InputError(f"{where}: a latency is negative")
+    if not all(0 <= v <= _LONGEST_MS for values in loop.samples_ms.values() for v in values):
+        raise InputError(f"{where}: a latency is negative, or no time that anybody waits")
     expected = _summaries(loop.samples_ms, block=block)
     for stage in expected.keys() | loop.summary.keys():
         if not _agree(expected.get(stage), loop.summary.get(stage)):

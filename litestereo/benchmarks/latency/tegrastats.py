@@ -54,7 +54,7 @@ class Tegrastats:
 
 def parse_tegrastats(line: str) -> Tegrastats:
     """Return what a line holds; a line of something else holds nothing."""
-    ram = re.search(r"\bRAM (\d+)/(\d+)MB", line)
+    ram = re.search(r"\bRAM (\d{1,9})/(\d{1,9})MB", line)
     gpu_percent, gpu_clock = _load(line, "GR3D_FREQ")
     rails = _rails_w(line)
     return Tegrastats(
@@ -72,7 +72,8 @@ def parse_tegrastats(line: str) -> Tegrastats:
 
 def _load(line: str, name: str) -> tuple[int | None, float | None]:
     """Return (percent, MHz) of "NAME 12%@[305,0]", "NAME 12%@305", "NAME 12%" or "NAME @305"."""
-    found = re.search(rf"\b{name} (?:(\d+)%)?(?:@\[?([\d,]+)\]?)?", line)
+    percent, clocks_mhz = r"(?:(\d{1,3})%)?", r"(?:@\[?(\d{1,6}(?:,\d{0,6}){0,63})\]?)?"
+    found = re.search(rf"\b{name} {percent}{clocks_mhz}", line)
     if found is None:
         return None, None
     clocks = [float(clock) for clock in (found[2] or "").split(",") if clock]
@@ -81,14 +82,14 @@ def _load(line: str, name: str) -> tuple[int | None, float | None]:
 
 def _temperature(line: str, sensor: str) -> float | None:
     """Return degrees of "GPU@39C" or "gpu@45.9C"; -256 is how a sleeping GPU is shown."""
-    found = re.search(rf"\b{sensor}@(-?[\d.]+)C", line, re.IGNORECASE)
+    found = re.search(rf"\b{sensor}@(-?\d{{1,4}}(?:\.\d{{1,6}})?)C", line, re.IGNORECASE)
     degrees = float(found[1]) if found else None
     return None if degrees is None or degrees <= -200 else degrees
 
 
 def _rails_w(line: str) -> dict[str, float]:
     """Return the rails' present power of "NAME 4876mW/4900mW" and, before JetPack 5, "NAME 1/2"."""
-    rails = re.findall(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?=\s|$)", line)
+    rails = re.findall(r"\b([A-Z][A-Z0-9_]{0,63}) (\d{1,9})(?:mW)?/(\d{1,9})(?:mW)?(?=\s|$)", line)
     return {name: int(now) / 1e3 for name, now, _ in rails}
 
 

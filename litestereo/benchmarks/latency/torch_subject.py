@@ -20,7 +20,6 @@ from litestereo.benchmarks.latency.subjects import (
 )
 from litestereo.errors import InputError
 from litestereo.runtime.engine import artifact_path
-from litestereo.runtime.manifest import METADATA_KEY, Manifest
 from litestereo.runtime.preprocess import (
     Frame,
     disparity_from_padded,
@@ -28,6 +27,7 @@ from litestereo.runtime.preprocess import (
     padded_pair,
     rgb_pair,
 )
+from litestereo.runtime.tensorrt.artifact import read_artifact
 
 __all__ = ["TorchSubject"]
 
@@ -211,10 +211,7 @@ def _model_name(path: Path) -> str:
     Raises:
         EngineError: the file has no manifest.
     """
-    import onnx
-
-    properties = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
-    return Manifest.from_json(properties.get(METADATA_KEY, "null")).model
+    return read_artifact(path).manifest.model
 
 
 def _cudnn_version() -> int | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from litestereo.errors import EngineError
 from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.manifest import METADATA_KEY, Manifest
+from litestereo.runtime.onnx_file import read_onnx
 
 __all__ = [
     "SessionBackend",
@@ -26,9 +27,6 @@ __all__ = [
 
 _INPUTS = ("left", "right")
 _OUTPUTS = ("disparity", "confidence")
-# How protobuf writes the key "location" of a tensor that lives in another file. ONNX Runtime would
-# resolve it against the working directory, so an artefact must not have any.
-_EXTERNAL_DATA = b"\n\x08location\x12"
 
 
 class SessionBackend:
@@ -59,12 +57,7 @@ def open_session(artifact: Path, options: Any, *, providers: Sequence[Any]) -> A
     """
     import onnxruntime
 
-    content = artifact.read_bytes()
-    if _EXTERNAL_DATA in content:
-        raise EngineError(
-            f"{artifact} keeps tensors in other files; an artefact is one self-contained file: "
-            "write it with stereo-export"
-        )
+    content = read_onnx(artifact)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
     except runtime_errors() as error:
@@ -79,7 +72,10 @@ def read_manifest(session: Any, artifact: Path) -> Manifest:  # noqa: ANN401 - u
     Raises:
         EngineError: it has none, or one that cannot be read.
     """
-    manifest = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    try:
+        manifest = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    except UnicodeDecodeError as error:
+        raise EngineError(f"{artifact} has metadata that is no text; it is damaged") from error
     if manifest is None:
         raise EngineError(
             f"{artifact} has no litestereo manifest; need an artefact written by stereo-export"

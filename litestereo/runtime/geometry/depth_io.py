@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import InputError
+from litestereo.runtime.decode import PICTURE_MOST_BYTES, decoded
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.reading import read_file
 
 __all__ = ["FARTHEST_PNG_M", "read_depth_png", "write_depth_png", "write_validity_png"]
 
@@ -36,13 +38,9 @@ def read_depth_png(path: Path) -> NDArray[np.float32]:
     Raises:
         InputError: no such file, or not a 16-bit grey PNG.
     """
-    cv2 = import_cv2("reading 16-bit PNG")
-    try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    stored = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
+    content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
+    stored = decoded(path, content, purpose="reading 16-bit PNG")
+    if stored.dtype != np.uint16 or stored.ndim != 2:
         raise InputError(f"{path} is no 16-bit grey PNG; need depth in millimetres")
     return np.where(stored > 0, stored / np.float32(_MILLIMETRES), np.nan).astype(np.float32)
 

@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 _LONGEST_SIDE_PX = 100_000
+# Products of three such numbers are still finite.
+_LARGEST = 1e15
 
 _LENSES: dict[str, Distortion] = {
     "": "radtan",
@@ -69,9 +71,15 @@ def numbers(value: Any, *, what: str, counts: Sequence[int]) -> tuple[float, ...
         raise InputError(
             f"{what} has {len(flat)} numbers; it takes {' or '.join(map(str, counts))}"
         )
-    if not all(math.isfinite(n) for n in flat):
-        raise InputError(f"{what} holds NaN or infinity; calibrate again")
-    return tuple(float(n) for n in flat)
+    try:
+        found = tuple(float(n) for n in flat)
+    except OverflowError as error:  # a whole number beyond every float
+        raise InputError(f"{what} holds {_short(value)}; no camera has such numbers") from error
+    if not all(abs(n) <= _LARGEST for n in found):
+        raise InputError(
+            f"{what} holds NaN, infinity or a number above {_LARGEST:g}; calibrate again"
+        )
+    return found
 
 
 def size_from(width: float, height: float, *, what: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from litestereo.errors import InputError
 from litestereo.runtime.geometry import text_formats, tree_formats
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.yaml_subset import yaml_documents
+from litestereo.runtime.reading import read_file
 
 __all__ = ["read_calibration"]
 
@@ -22,7 +23,7 @@ class _Reader(Protocol):
         """Return the calibration in `text`."""
 
 
-_LARGEST_BYTES = 4_000_000
+_LARGEST_BYTES = 1_000_000
 # A file of one eye, or of one half of the parameters, and the one that it belongs with.
 _PARTNERS = (("left", "right"), ("cam0", "cam1"), ("intrinsics", "extrinsics"))
 _KNOWN = (
@@ -84,11 +85,12 @@ def _parsed(paths: list[Path], *, size: Size, baseline_m: float | None) -> Calib
 def _text_format(text: str) -> _Reader | None:
     """Return the reader of a plain-text format, or None for YAML and XML."""
     patterns: dict[str, _Reader] = {
-        r"^\s*\[(LEFT_CAM|STEREO)": text_formats.from_zed,
-        r"^\s*cam[01]\s*=\s*\[": text_formats.from_middlebury,
-        r"^\s*P(\d|_rect_\d\d):\s*[-+\d]": text_formats.from_kitti,
+        # Blanks of one line only: `\s` over line ends takes quadratic time on many empty lines.
+        r"^[ \t]*\[(LEFT_CAM|STEREO)": text_formats.from_zed,
+        r"^[ \t]*cam[01][ \t]*=[ \t]*\[": text_formats.from_middlebury,
+        r"^[ \t]*P(\d|_rect_\d\d):\s*[-+\d]": text_formats.from_kitti,
         # Only numbers, and no "- 1" of a YAML list.
-        r"\A(?![\s\S]*^\s*-\s)[-+.\deE\s,;]+\Z": text_formats.from_k_txt,
+        r"\A(?![\s\S]*^[ \t]*-\s)[-+.\deE\s,;]+\Z": text_formats.from_k_txt,
     }
     found = (reader for p, reader in patterns.items() if re.search(p, text, flags=re.MULTILINE))
     return next(found, None)
@@ -129,12 +131,7 @@ def _partner(path: Path) -> Path | None:
 
 
 def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(content) > _LARGEST_BYTES:
-        raise InputError(f"{path} has {len(content)} bytes; a calibration is a small text file")
+    content = read_file(path, most_bytes=_LARGEST_BYTES)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

@@ -45,7 +45,7 @@ _ZED_SIZES = {
 
 def from_middlebury(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
     """Return a Middlebury calib.txt (2014, 2021 and evaluation v3): rectified, in millimetres."""
-    fields = dict(re.findall(r"^\s*(\w+)\s*=\s*(.+?)\s*$", text, flags=re.MULTILINE))
+    fields = _fields(text, "=")
     missing = {"cam0", "cam1", "baseline"} - set(fields)
     if missing:
         raise InputError(
@@ -87,8 +87,8 @@ def from_kitti(text: str, *, size: Size, baseline_m: float | None) -> Calibratio
     """
     fields = {
         key: _floats(rest)
-        for key, rest in re.findall(r"^\s*(\w+):\s*([-+.\deE\s]*?)\s*$", text, flags=re.MULTILINE)
-        if key != "calib_time"
+        for key, rest in _fields(text, ":").items()
+        if re.fullmatch(r"[-+.\deE\s]*", rest)
     }
     pattern = "P_rect_0{}" if any(key.startswith("P_rect_") for key in fields) else "P{}"
     cameras = next(
@@ -259,6 +259,13 @@ def _kitti_raw(
         given=given,
         baseline_m=baseline_m,
     )
+
+
+def _fields(text: str, mark: str) -> dict[str, str]:
+    """Return the lines "name MARK value" by name."""
+    parts = (line.partition(mark) for line in text.splitlines())
+    named = ((name.strip(), value.strip()) for name, found, value in parts if found)
+    return {name: value for name, value in named if re.fullmatch(r"\w+", name) and value}
 
 
 def _floats(text: str) -> list[float]:

@@ -32,6 +32,8 @@ __all__ = ["from_camera_infos", "from_kalibr", "from_opencv", "tree_from_xml"]
 Size = tuple[int, int] | None
 Tree = Mapping[str, Any]
 
+_DEEPEST = 16
+
 # What people call the same thing, lower case, without "_", "." and "-".
 _OPENCV_NAMES = {
     "left matrix": ("m1", "k1", "cameramatrix1", "leftk", "k1matrix", "cameramatrixleft",
@@ -59,13 +61,15 @@ def tree_from_xml(text: str) -> dict[str, Any]:
     """Return an OpenCV storage file in XML as the dict that its YAML form has.
 
     Raises:
-        InputError: it is not XML.
+        InputError: it is not XML, or declares entities, which can grow without end or read files.
     """
+    if "<!DOCTYPE" in text:
+        raise InputError("the XML has a <!DOCTYPE>, which OpenCV never writes; remove it")
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise InputError(f"the XML cannot be read: {error}") from error
-    return {node.tag: _xml_value(node) for node in root}
+    return {node.tag: _xml_value(node, 0) for node in root}
 
 
 def from_opencv(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) -> Calibration:
@@ -217,9 +221,11 @@ def from_kalibr(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) 
     )
 
 
-def _xml_value(node: ElementTree.Element) -> Any:  # noqa: ANN401
+def _xml_value(node: ElementTree.Element, depth: int) -> Any:  # noqa: ANN401
+    if depth > _DEEPEST:
+        raise InputError(f"the XML is nested deeper than {_DEEPEST} levels; OpenCV writes three")
     if len(node):
-        return {child.tag: _xml_value(child) for child in node}
+        return {child.tag: _xml_value(child, depth + 1) for child in node}
     parts: list[Any] = []
     for word in (node.text or "").split():
         try:

@@ -8,7 +8,7 @@ Anchors, aliases, multi-line strings and tabs are refused, never guessed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from litestereo.errors import InputError
@@ -16,7 +16,7 @@ from litestereo.errors import InputError
 __all__ = ["yaml_documents"]
 
 _KEY = re.compile(
-    r"""^(?P<key>"[^"]*"|'[^']*'|[^\s"'\[\]{},#&*!|>][^:#]*?)\s*:(?:\s+(?P<rest>.*))?$"""
+    r"""^(?P<key>"[^"]*"\s*|'[^']*'\s*|[^\s"'\[\]{},#&*!|>][^:#]*):(?:\s+(?P<rest>.*))?$"""
 )
 _TAG = re.compile(r"^!\S*\s*")
 _FLOW_TOKEN = re.compile(r"""\s*("[^"]*"|'[^']*'|[\[\]{},]|[^\[\]{},"']+)""")
@@ -48,6 +48,7 @@ def yaml_documents(text: str) -> list[Any]:
 def _logical_lines(text: str) -> list[_Line]:
     """Return lines without comments and blanks, flow values that run over lines joined."""
     lines: list[_Line] = []
+    parts: list[str] = []  # of the last line; joined once, since each join copies the whole
     open_brackets = 0
     for number, raw in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
         if raw.startswith("%") or raw.strip() == "...":
@@ -57,12 +58,13 @@ def _logical_lines(text: str) -> list[_Line]:
             continue
         if "\t" in content[: len(content) - len(content.lstrip())]:
             raise InputError(f"line {number} is indented by a tab; YAML takes spaces")
-        if open_brackets > 0:
-            last = lines[-1]
-            lines[-1] = _Line(last.number, last.indent, f"{last.text} {content.strip()}")
-        else:
+        if open_brackets <= 0:
             lines.append(_Line(number, len(content) - len(content.lstrip()), content.strip()))
+            parts = []
+        parts.append(content.strip())
         open_brackets += _bracket_balance(content)
+        if open_brackets <= 0 and len(parts) > 1:
+            lines[-1] = replace(lines[-1], text=" ".join(parts))
     if open_brackets > 0:
         raise InputError(f"line {lines[-1].number}: a bracket is not closed; the file is cut off")
     return lines
@@ -105,7 +107,7 @@ def _mapping(lines: list[_Line], depth: int) -> dict[str, Any]:
         match = _KEY.match(head.text)
         if match is None:
             raise InputError(f"line {head.number}: {head.text!r} is no 'key: value'")
-        key = match["key"].strip("\"'")
+        key = match["key"].strip().strip("\"'")
         if key in result:
             raise InputError(f"line {head.number}: {key!r} is there twice")
         rest = _TAG.sub("", match["rest"] or "")
@@ -154,53 +156,66 @@ def _value(line: _Line) -> Any:  # noqa: ANN401 - a YAML value
     text = line.text
     if text[0] not in "[{":
         return _scalar(text, line.number)
-    tokens = _FLOW_TOKEN.findall(text)
-    value, rest = _flow(tokens, line.number, 0)
-    if rest:
-        raise InputError(f"line {line.number}: {''.join(rest)!r} follows a closed bracket")
+    tokens = _Tokens(_FLOW_TOKEN.findall(text))
+    value = _flow(tokens, line.number, 0)
+    if tokens.next:
+        raise InputError(f"line {line.number}: {tokens.next!r} follows a closed bracket")
     return value
 
 
-def _flow(tokens: list[str], number: int, depth: int) -> tuple[Any, list[str]]:
-    """Return the first flow value of `tokens` and the tokens after it."""
-    if depth > _DEEPEST or not tokens:
+class _Tokens:
+    """A list of tokens, read from its front; copies of the rest would take quadratic time."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self._left = tokens[::-1]
+
+    @property
+    def next(self) -> str:
+        """The next token; empty at the end."""
+        return self._left[-1] if self._left else ""
+
+    def take(self) -> str:
+        """Return the next token and go on."""
+        return self._left.pop() if self._left else ""
+
+
+def _flow(tokens: _Tokens, number: int, depth: int) -> Any:  # noqa: ANN401 - a YAML value
+    """Return the first flow value of `tokens`, and take it from them."""
+    if depth > _DEEPEST or not tokens.next:
         raise InputError(f"line {number}: brackets are nested too deep, or not closed")
-    first, rest = tokens[0].strip(), tokens[1:]
+    first = tokens.take().strip()
     if first == "{":
-        return _flow_map(rest, number, depth)
+        return _flow_map(tokens, number, depth)
     if first != "[":
-        return _scalar(first, number), rest
+        return _scalar(first, number)
     items: list[Any] = []
-    while rest and rest[0] != "]":
-        item, rest = _flow(rest, number, depth + 1)
-        items.append(item)
-        if rest and rest[0] == ",":
-            rest = rest[1:]
-        elif rest and rest[0] != "]":
-            raise InputError(f"line {number}: need a comma before {rest[0]!r}")
-    if not rest:
+    while tokens.next not in ("", "]"):
+        items.append(_flow(tokens, number, depth + 1))
+        if tokens.next == ",":
+            tokens.take()
+        elif tokens.next not in ("", "]"):
+            raise InputError(f"line {number}: need a comma before {tokens.next!r}")
+    if not tokens.take():
         raise InputError(f"line {number}: a bracket is not closed")
-    return items, rest[1:]
+    return items
 
 
-def _flow_map(tokens: list[str], number: int, depth: int) -> tuple[dict[str, Any], list[str]]:
+def _flow_map(tokens: _Tokens, number: int, depth: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    rest = tokens
-    while rest and rest[0] != "}":
-        key, colon, text = rest[0].partition(":")
-        rest = rest[1:]
+    while tokens.next not in ("", "}"):
+        key, colon, text = tokens.take().partition(":")
         if not colon:
             raise InputError(f"line {number}: {key.strip()!r} in braces has no value")
         if text.strip():
             value: Any = _scalar(text.strip(), number)
         else:
-            value, rest = _flow(rest, number, depth + 1)
+            value = _flow(tokens, number, depth + 1)
         result[key.strip().strip("\"'")] = value
-        if rest and rest[0] == ",":
-            rest = rest[1:]
-    if not rest:
+        if tokens.next == ",":
+            tokens.take()
+    if not tokens.take():
         raise InputError(f"line {number}: a brace is not closed")
-    return result, rest[1:]
+    return result
 
 
 def _scalar(text: str, number: int) -> str | float | int | bool | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from litestereo.errors import EngineError
 from litestereo.runtime.manifest import METADATA_KEY, Manifest
+from litestereo.runtime.onnx_file import read_onnx
 
 __all__ = ["Artifact", "read_artifact"]
 
@@ -41,12 +42,10 @@ def read_artifact(path: Path) -> Artifact:
     """Read an artefact.
 
     Raises:
-        EngineError: it cannot be read, is no ONNX file, or carries no manifest.
+        EngineError: it cannot be read, is no ONNX file, keeps tensors elsewhere, or has no
+            manifest.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"cannot read {path}: {error.strerror or error}") from error
+    content = read_onnx(path)
     digest = hashlib.sha256()
     manifest = None
     try:

@@ -10,7 +10,6 @@ constants, and layers without floats, do not count.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 
 from litestereo.errors import EngineError
 from litestereo.runtime.manifest import Precision
+from litestereo.runtime.reading import json_from
 
 __all__ = ["Attestation", "attest", "read_inspection"]
 
@@ -161,8 +161,8 @@ def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:
         EngineError: it is no JSON, or the engine was built without details.
     """
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        data = json_from(text)
+    except ValueError as error:
         raise EngineError(f"the engine inspector's JSON cannot be read: {error}") from error
     layers = data.get("Layers") if isinstance(data, dict) else data
     if not isinstance(layers, list) or not all(isinstance(entry, dict) for entry in layers):
@@ -202,7 +202,9 @@ def _computes(written: list[str], read: list[str]) -> str | None:
 
 
 def _tensors(entry: Mapping[str, Any], side: str) -> Iterable[Mapping[str, Any]]:
-    found = entry.get(side) or []
+    found = entry.get(side)
+    if not isinstance(found, list):
+        return ()
     return (described for described in found if isinstance(described, dict))
 
 

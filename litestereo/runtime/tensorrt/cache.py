@@ -17,6 +17,7 @@ from typing import Any
 
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.files import write_atomic
+from litestereo.runtime.reading import JSON_MOST_BYTES, json_from, read_file
 from litestereo.runtime.tensorrt.lock import CannotLockError, locked
 
 __all__ = ["CacheKey", "CachedEngine", "EngineCache", "default_folder"]
@@ -201,8 +202,8 @@ def _read_sidecar(path: Path) -> dict[str, Any] | None:
     """Return a sidecar that has all that is read of it, else None."""
     kinds = {"key": dict, "plan_bytes": int, "plan_sha256": str, "facts": dict}
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        data = json_from(read_file(path, most_bytes=JSON_MOST_BYTES))
+    except (InputError, ValueError):
         return None
     if not isinstance(data, dict) or data.get("format_version") != FORMAT_VERSION:
         return None
