@@ -184,8 +184,10 @@ def _stored(fields: Mapping[str, Any]) -> StoredPair:
     pair = StoredPair(**fields)
     hints = {"name": str, "file": str, "height": int, "width": int, "sha256": str, "held_out": bool}
     wrong = [name for name, kind in hints.items() if type(getattr(pair, name)) is not kind]
-    if wrong or not re.fullmatch(r"[0-9]{4,9}", pair.file):
-        raise ValueError(f"a pair has wrong fields: {', '.join(wrong) or f'file {pair.file!r}'}")
+    forms = {"file": r"[0-9]{4,9}", "sha256": r"[0-9a-f]{64}"}
+    wrong = wrong or [n for n, form in forms.items() if not re.fullmatch(form, getattr(pair, n))]
+    if wrong:
+        raise ValueError(f"a pair has wrong fields: {', '.join(wrong)}")
     return pair
 
 
@@ -197,7 +199,9 @@ def _write_pair(
     for path, image in zip(_files(folder, file), (pair.left, pair.right), strict=True):
         encoded, content = cv2.imencode(".png", image[..., ::-1])
         if not encoded:
-            raise CalibrationError(f"{name} cannot be stored as PNG")
+            raise CalibrationError(
+                f"{name} cannot be stored as PNG; leave it out, or convert it to 8-bit RGB"
+            )
         path.write_bytes(content.tobytes())
     height, width = pair.left.shape[:2]
     return StoredPair(name, file, height, width, _sha256(pair.left, pair.right), held_out)

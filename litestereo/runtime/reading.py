@@ -29,18 +29,19 @@ def read_file(path: Path, *, most_bytes: int, error: type[LiteStereoError] = Inp
     try:
         # A pipe that nobody writes to would block in open() without this flag.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise error(f"cannot read {path}: it is no regular file; give the file itself")
-            content = file.read(most_bytes + 1)
+            if status.st_size <= most_bytes:
+                # Not as many as may be: read() makes room for all that it is asked for.
+                return file.read(status.st_size)
     except (OSError, ValueError) as failed:  # ValueError: a zero byte in the name
         words = getattr(failed, "strerror", None) or failed
         raise error(f"cannot read {path}: {words}") from failed
-    if len(content) > most_bytes:
-        raise error(
-            f"{path} is larger than {most_bytes} bytes, the most that is read of such a file; "
-            "it is not what it should be, or is damaged: get it again"
-        )
-    return content
+    raise error(
+        f"{path} is larger than {most_bytes} bytes, the most that is read of such a file; "
+        "it is not what it should be, or is damaged: get it again"
+    )
 
 
 def json_from(content: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -5,6 +5,7 @@ A reader may answer or raise one of litestereo.errors; anything else is a fault.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -28,6 +29,7 @@ from litestereo.benchmarks.latency.tegrastats import parse_tegrastats
 from litestereo.benchmarks.layouts import LAYOUTS, Folder
 from litestereo.benchmarks.readme import read_result
 from litestereo.benchmarks.scenes import DisparityFile
+from litestereo.calibration.options import MINIMUM_PAIRS
 from litestereo.calibration.store import load_set
 from litestereo.errors import InputError
 from litestereo.ros.messages import calibration_from_infos, image_from_fields
@@ -159,8 +161,11 @@ def _artifacts() -> list[bytes]:
 
 
 def _set() -> list[bytes]:
-    pair = {"name": "a", "file": "0000", "height": 8, "width": 8, "sha256": "0", "held_out": False}
-    content = {"format_version": 1, "sha256": "0", "options": {}, "coverage": {}, "pairs": [pair]}
+    pair = {"name": "a", "file": "0000", "height": 8, "width": 8, "held_out": False}
+    pairs = [{**pair, "sha256": "0" * 64}] * MINIMUM_PAIRS
+    told = "\n".join(f"{pair['sha256']} {pair['held_out']}" for pair in pairs)
+    sha256 = hashlib.sha256(told.encode()).hexdigest()
+    content = {"format_version": 1, "sha256": sha256, "options": {}, "coverage": {}, "pairs": pairs}
     return [json.dumps(content).encode(), b'{"format_version": 1}']
 
 

@@ -378,6 +378,10 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 
 def test_the_largest_file_and_one_byte_more(tmp_path):
     (tmp_path / "a").write_bytes(bytes(10))
+    tracemalloc.start()
+    assert read_file(tmp_path / "a", most_bytes=2**31) == bytes(10)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
     assert read_file(tmp_path / "a", most_bytes=10) == bytes(10)
     with pytest.raises(InputError, match="larger than 9 bytes"):
         read_file(tmp_path / "a", most_bytes=9)
