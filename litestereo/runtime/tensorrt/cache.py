@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,8 @@ class EngineCache:
             unread = "its sidecar" if plan is not None else "its plan"
             reason = f"the cached engine is incomplete ({unread} is missing or broken): building"
             return None, "" if plan is None and sidecar is None else reason
+        if doubt := _doubt(self.folder, path):
+            return None, f"the cached engine is not trusted ({doubt}): building"
         if differing := key.difference(sidecar["key"]):
             return None, f"the cached engine is another's: {'; '.join(differing)}: building"
         if len(plan) != sidecar["plan_bytes"]:
@@ -189,6 +192,25 @@ def default_folder() -> Path:
             "--engine-cache (GpuOptions.cache_dir), or set XDG_CACHE_HOME"
         ) from error
     return root / "litestereo" / "engines"
+
+
+def _doubt(folder: Path, plan: Path) -> str:
+    """Say why a plan may be a stranger's, for TensorRT runs plans as code; "" if it is not.
+
+    Root takes what users own: containers mount folders of theirs. Not from a folder like /tmp.
+    """
+    try:
+        modes = {path: path.stat() for path in (folder, plan)}
+    except OSError as error:
+        return f"{folder}: {error.strerror or error}"
+    user, shared = os.geteuid(), modes[folder].st_mode & stat.S_IWOTH
+    for path, status in modes.items():
+        if status.st_uid not in (0, user) and (user != 0 or shared):
+            return f"{path} belongs to user {status.st_uid}; use a folder of your own"
+        # In a sticky folder nobody replaces the files of others.
+        if status.st_mode & stat.S_IWOTH and not (path == folder and status.st_mode & stat.S_ISVTX):
+            return f"everybody may write to {path}; chmod o-w it"
+    return ""
 
 
 def _read(path: Path) -> bytes | None:

@@ -104,7 +104,9 @@ class BuildOptions:
         _require("hardware_compatibility", self.hardware_compatibility, HardwareCompatibility)
         _require("constraints", self.constraints, Constraints)
         if self.exclude_lean_runtime and not self.version_compatible:
-            raise InputError("exclude_lean_runtime only makes sense with version_compatible; set both or neither")
+            raise InputError(
+                "exclude_lean_runtime only makes sense with version_compatible; set both or neither"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON values, for the engine's sidecar and the cache's key."""
