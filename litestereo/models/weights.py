@@ -51,7 +51,9 @@ def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> N
     """Write the state dict of `model`; see `litestereo.models.save_weights`."""
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise InputError(f"{path} does not end in .safetensors, the only format that is written; name it so")
+        raise InputError(
+            f"{path} does not end in .safetensors, the only format that is written; name it so"
+        )
     try:
         from safetensors.torch import save
     except ModuleNotFoundError as error:

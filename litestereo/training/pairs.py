@@ -67,7 +67,10 @@ def crop_size(scenes: Sequence[Scene], size: tuple[int, int]) -> tuple[int, int]
         height = min(height, picture.shape[0] // _MULTIPLE * _MULTIPLE)
         width = min(width, picture.shape[1] // _MULTIPLE * _MULTIPLE)
     if min(height, width) < 2 * _MULTIPLE:
-        raise TrainingError("pictures are smaller than 64x64, which no network here can learn from; give larger ones")
+        raise TrainingError(
+            "pictures are smaller than 64x64, which no network here can learn from; "
+            "give larger ones"
+        )
     return height, width
 
 

@@ -188,7 +188,9 @@ def _labelled(
 ) -> tuple[Scene, ...]:
     """Label the pairs, each process its share, and return all of them with their labels."""
     if not scenes or options.teacher is None:
-        raise TrainingError(f"{options.pairs} holds no pairs to label; give a folder of left and right pictures")
+        raise TrainingError(
+            f"{options.pairs} holds no pairs to label; give a folder of left and right pictures"
+        )
     folder = options.labels or options.output / "labels"
     with open_teacher(options.teacher, device=group.device.type) as (teacher, sha256):
         share = scenes[group.rank :: group.world]

@@ -65,7 +65,10 @@ class Validator:
         results = sorted(self._group.gather(report.scenes), key=lambda scene: scene.key)
         figures = _figures(group_results(results))
         if not figures:
-            raise TrainingError("no scene of --validate has ground truth that can be scored; give a data set with truth")
+            raise TrainingError(
+                "no scene of --validate has ground truth that can be scored; "
+                "give a data set with truth"
+            )
         bad_2 = [value for name, value in figures.items() if name.endswith("_bad_2")]
         self._last = time.monotonic()
         return {**figures, "figure": round(sum(bad_2) / len(bad_2), 3)}

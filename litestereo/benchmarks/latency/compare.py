@@ -83,7 +83,10 @@ def compare_receipts(
             f"the receipts have no subject in common: {', '.join(old)}; {', '.join(new)}"
         )
     if not any(_samples(old[key], stage) and _samples(new[key], stage) for key in common):
-        raise InputError(f"no subject has a stage {stage!r} in both receipts; choose another stage, or measure both with it")
+        raise InputError(
+            f"no subject has a stage {stage!r} in both receipts; "
+            "choose another stage, or measure both with it"
+        )
     blocks = (before.settings.block, after.settings.block)
     changes = [
         _change(key, old.get(key), new.get(key), bound=bound, stage=stage, blocks=blocks)

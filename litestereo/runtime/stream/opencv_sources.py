@@ -193,7 +193,9 @@ class _Camera:
         stamp_s = self._clock()
         given, picture = self._capture.retrieve()
         if not given:
-            raise InputError(f"{self.name} gave a picture that cannot be decoded; check its cable and mode")
+            raise InputError(
+                f"{self.name} gave a picture that cannot be decoded; check its cable and mode"
+            )
         return Stamped(_rgb(picture), stamp_s)
 
     def release(self) -> None:
@@ -247,7 +249,9 @@ class _VideoFile:
         given, picture = self._capture.read()
         if not given:
             if self._index == 0:
-                raise InputError(f"{self._path} has no frame that can be decoded; record or convert it again")
+                raise InputError(
+                    f"{self._path} has no frame that can be decoded; record or convert it again"
+                )
             return None
         stamp_s = self._capture.get(self._position) / 1e3
         if self._index > 0 and stamp_s <= self._last_s:  # not every container has positions
