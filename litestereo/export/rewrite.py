@@ -124,7 +124,11 @@ def copy_node(node: NodeProto, inputs: Iterable[str], output: str) -> NodeProto:
 
 
 def require_found(found: object, what: str) -> None:
-    """Raise when what was looked for is not in the graph."""
+    """Raise when what was looked for is not in the graph.
+
+    Raises:
+        ExportError: it is not there.
+    """
     if not found:
         raise ExportError(
             f"the graph has no {what} by the names that the torchscript exporter gives; only "

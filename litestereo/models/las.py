@@ -315,7 +315,11 @@ class Las2Recurrent(StereoNetwork):
 
 
 def build(spec: ModelSpec, *, layer_scale_init: float | None = None) -> StereoNetwork:
-    """Make the network that `spec` describes; `litestereo.models.create` is the public way."""
+    """Make the network that `spec` describes; `litestereo.models.create` is the public way.
+
+    Raises:
+        InputError: layer scales are asked for of a model that has none.
+    """
     if spec.backbone == "mobilenetv2":
         return Las1(spec, layer_scale_init=1e-6 if layer_scale_init is None else layer_scale_init)
     if layer_scale_init is not None:

@@ -18,6 +18,7 @@ __all__ = [
     "MaskUpsampler",
     "SpatialAttention",
     "UpdateBlock",
+    "UpdateContext",
     "sample_levels",
 ]
 

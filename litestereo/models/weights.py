@@ -48,7 +48,12 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> None:
-    """Write the state dict of `model`; see `litestereo.models.save_weights`."""
+    """Write the state dict of `model`; see `litestereo.models.save_weights`.
+
+    Raises:
+        InputError: the name has another ending.
+        MissingDependencyError: safetensors is not installed.
+    """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(

@@ -60,7 +60,11 @@ def find_training_pairs(folder: Path) -> tuple[Scene, ...]:
 
 
 def crop_size(scenes: Sequence[Scene], size: tuple[int, int]) -> tuple[int, int]:
-    """Return `size`, made smaller where a picture is smaller, in multiples of 32."""
+    """Return `size`, made smaller where a picture is smaller, in multiples of 32.
+
+    Raises:
+        TrainingError: a picture is smaller than 64x64.
+    """
     height, width = size
     for scene in scenes:
         picture = scene.load_pair()[0]

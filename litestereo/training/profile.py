@@ -27,6 +27,9 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
     Returns:
         Milliseconds of each part for one batch on one device, the pairs a second that the scenes
         and the whole step reach, and the device's name and peak memory.
+
+    Raises:
+        TrainingError: of another stage than the supervised one.
     """
     if options.stage != "supervised":
         raise TrainingError("the profile is of stage supervised; leave --stage out")

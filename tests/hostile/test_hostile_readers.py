@@ -323,6 +323,14 @@ def test_tensors_in_other_files_are_refused_before_any_library_runs(name, spelli
         READERS[name].read(content)
 
 
+@pytest.mark.parametrize("text", [b"left_f", b"\x0a\x04left", b"litestereo"])
+def test_names_that_are_no_text_are_refused(text):
+    whole = READERS["artefact"].seeds()[0]
+    assert text in whole
+    for name in ("artefact", "artefact in ONNX Runtime"):
+        bearable(READERS[name].read, whole.replace(text, text[:-1] + b"\xbe"))
+
+
 def test_a_checkpoint_runs_no_code(tmp_path):
     torch = pytest.importorskip("torch")
 

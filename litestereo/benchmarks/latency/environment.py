@@ -12,7 +12,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cpu", "Environment", "Gpu", "Jetson", "read_environment"]
+__all__ = [
+    "Cpu",
+    "Environment",
+    "Gpu",
+    "Jetson",
+    "clocks_locked",
+    "l4t_release",
+    "nvpmodel_mode",
+    "read_environment",
+    "read_jetson",
+]
 
 _PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "torch", "triton", "onnx"),

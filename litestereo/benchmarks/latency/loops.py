@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from litestereo.benchmarks.latency.sensors import Reading, Sensor
 from litestereo.benchmarks.latency.subjects import Subject
 
-__all__ = ["Case", "Samples", "Turn", "closed_turn", "open_turn", "turns"]
+__all__ = [
+    "Case",
+    "Samples",
+    "Turn",
+    "closed_turn",
+    "open_turn",
+    "turns",
+    "within",
+]
 
 
 @dataclass(slots=True)

@@ -142,6 +142,9 @@ def ratio_interval(
         block: samples measured in a row.
         paired: both are of one interleaved run, so that block i of one ran beside block i of the
             other; they are then resampled together, and drift cancels.
+
+    Raises:
+        ValueError: paired samples differ in number.
     """
     if paired and len(samples) != len(reference):
         raise ValueError(f"paired samples differ in number: {len(samples)}, {len(reference)}")

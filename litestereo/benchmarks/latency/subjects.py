@@ -40,6 +40,7 @@ __all__ = [
     "Subject",
     "SubjectInfo",
     "SubjectSpec",
+    "TimedBackend",
     "device_stages",
     "file_sha256",
     "open_subject",

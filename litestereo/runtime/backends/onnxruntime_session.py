@@ -131,9 +131,16 @@ def _default_threads() -> int:
 
 
 def check_graph(session: Any, artifact: Path) -> None:  # noqa: ANN401 - untyped package
-    """Refuse a session whose graph is not an artefact's."""
-    inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
-    outputs = [(o.name, o.type, len(o.shape)) for o in session.get_outputs()]
+    """Refuse a session whose graph is not an artefact's.
+
+    Raises:
+        EngineError: its inputs or outputs are others.
+    """
+    try:
+        inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
+        outputs = [(o.name, o.type, len(o.shape)) for o in session.get_outputs()]
+    except UnicodeDecodeError as error:
+        raise EngineError(f"{artifact} has names that are no text; it is damaged") from error
     if inputs != [(name, "tensor(uint8)", 3) for name in _INPUTS] or outputs != [
         (name, "tensor(float)", 2) for name in _OUTPUTS
     ]:

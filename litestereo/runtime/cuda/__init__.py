@@ -10,7 +10,12 @@ from litestereo.errors import InputError, MissingDependencyError
 from litestereo.runtime.cuda.api import Device
 from litestereo.runtime.cuda.driver import Driver
 
-__all__ = ["Binding", "choose_binding", "open_device"]
+__all__ = [
+    "Binding",
+    "choose_binding",
+    "is_installed",
+    "open_device",
+]
 
 Binding = Literal["auto", "pycuda", "cuda-bindings"]
 

@@ -142,7 +142,11 @@ def eye_from_matrix(
     distortion: Distortion = "none",
     coefficients: tuple[float, ...] = (),
 ) -> Eye:
-    """Return an eye from a 3x3 camera matrix or a 3x4 projection, row by row."""
+    """Return an eye from a 3x3 camera matrix or a 3x4 projection, row by row.
+
+    Raises:
+        InputError: it is no matrix of a camera without skew.
+    """
     found = numbers(matrix, what=what, counts=(9, 12))
     columns = len(found) // 3
     fx, skew, cx = found[:3]
@@ -196,6 +200,9 @@ def raw_rig(
         size: (height, width) of the raw pictures.
         given: the file's own rectification.
         baseline_m: overrides the length of `translation`.
+
+    Raises:
+        InputError: both cameras are at one place, or the baseline has an unclear unit.
     """
     length = math.hypot(*translation)
     metres, said = (baseline_m, ()) if baseline_m else baseline_in_metres(length, expected=unit)

@@ -129,6 +129,9 @@ def rectification_of(calibration: Calibration) -> GivenRectification:
     Computed: both eyes are turned to look across the baseline, with the smallest common zoom at
     which OpenCV's lens model fills the picture; a fisheye keeps its focal length instead, because
     no pinhole picture holds all of it.
+
+    Raises:
+        InputError: the calibration has no size.
     """
     if calibration.size is None:
         raise InputError("the calibration does not say its size; give the pictures' with for_size")

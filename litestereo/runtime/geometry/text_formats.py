@@ -44,7 +44,11 @@ _ZED_SIZES = {
 
 
 def from_middlebury(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
-    """Return a Middlebury calib.txt (2014, 2021 and evaluation v3): rectified, in millimetres."""
+    """Return a Middlebury calib.txt (2014, 2021 and evaluation v3): rectified, in millimetres.
+
+    Raises:
+        InputError: it is not whole, or its numbers contradict each other.
+    """
     fields = _fields(text, "=")
     missing = {"cam0", "cam1", "baseline"} - set(fields)
     if missing:
@@ -84,6 +88,9 @@ def from_kitti(text: str, *, size: Size, baseline_m: float | None) -> Calibratio
 
     The colour cameras 2 and 3 are taken where they are there, else the grey ones 0 and 1. Of a
     calib_cam_to_cam.txt the rectified part is taken, unless `size` is that of the raw pictures.
+
+    Raises:
+        InputError: a camera of the pair is missing, or a number is none.
     """
     fields = {
         key: _floats(rest)
@@ -122,7 +129,11 @@ def from_kitti(text: str, *, size: Size, baseline_m: float | None) -> Calibratio
 
 
 def from_k_txt(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
-    """Return K.txt: nine numbers of the camera matrix, then the baseline (FoundationStereo)."""
+    """Return K.txt: nine numbers of the camera matrix, then the baseline (FoundationStereo).
+
+    Raises:
+        InputError: it has other than 9 or 10 numbers, or no baseline.
+    """
     found = _floats(text)
     if len(found) not in (9, 10):
         raise InputError(
@@ -145,6 +156,9 @@ def from_zed(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
     """Return one mode of a ZED's SN*.conf: raw pictures, baseline in millimetres.
 
     The mode is the one of the pictures' `size`, or the nearest of the same shape.
+
+    Raises:
+        InputError: it is not whole, or has no mode of the pictures' shape.
     """
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     try:

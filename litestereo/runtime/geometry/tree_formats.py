@@ -188,7 +188,11 @@ def from_camera_infos(
 
 
 def from_kalibr(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) -> Calibration:
-    """Return the cameras cam0 (left) and cam1 (right) of a Kalibr camchain, in metres."""
+    """Return the cameras cam0 (left) and cam1 (right) of a Kalibr camchain, in metres.
+
+    Raises:
+        InputError: a camera or the step between both is missing, or the lens is of another model.
+    """
     tree = trees[0]
     missing = [name for name in ("cam0", "cam1") if not isinstance(tree.get(name), Mapping)]
     if missing:

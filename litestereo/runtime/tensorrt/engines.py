@@ -19,7 +19,16 @@ from litestereo.runtime.tensorrt.library import own_words, version_of
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.progress import Heartbeat
 
-__all__ = ["cache_key", "engine_from_artifact", "engine_name", "load_plan"]
+__all__ = [
+    "cache_key",
+    "engine_from_artifact",
+    "engine_name",
+    "half_share",
+    "int8_nodes",
+    "island_nodes",
+    "load_plan",
+    "require_readable",
+]
 
 _NEWEST_OPSET_OF_8 = 17
 
