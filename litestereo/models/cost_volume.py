@@ -34,8 +34,8 @@ def correlation_volume(left: Tensor, right: Tensor, *, levels: int = DISPARITY_L
         (B, D, H, W): channel d holds the mean over channels of left[x] * right[x - d], and 0
         where x < d.
     """
-    # One product of matrices per row, of which the diagonals are kept. It computes some W columns to
-    # keep D, which the backbone's maps outweigh; D shifted products take three times as long.
+    # One product of matrices per row, of which the diagonals are kept. It computes some W columns
+    # to keep D, which the backbone's maps outweigh; D shifted products take three times as long.
     batch, _, height, width = left.shape
     columns = width + levels
     # The maps are padded, not their product, whose every copy would weigh more than both of them.
