@@ -80,7 +80,8 @@ class DisparityFile:
         if stored.ndim != 2:
             raise InputError(f"{self.path} has shape {stored.shape}; a disparity map is (H, W)")
         disparity_px: npt.NDArray[np.float32]
-        disparity_px = np.abs(stored.astype(np.float32)) / np.float32(self.scale)
+        with np.errstate(all="ignore"):  # what overflows or is no number is unknown, see below
+            disparity_px = np.abs(stored.astype(np.float32)) / np.float32(self.scale)
         disparity_px[~(np.isfinite(disparity_px) & (disparity_px > 0))] = np.nan
         return disparity_px
 

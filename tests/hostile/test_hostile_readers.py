@@ -167,6 +167,15 @@ def test_numpy_headers_are_believed_only_as_far_as_the_file_goes(tmp_path, conte
         DisparityFile(path).read()
 
 
+def test_numbers_that_are_none_are_unknown(tmp_path):
+    path = tmp_path / "a.npy"
+    signalling, huge = b"\x01\x00\xa0\x7f", struct.pack("<f", 3e38)
+    path.write_bytes(_npy((2, 1))[:-24] + signalling + huge)
+    assert np.isnan(DisparityFile(path).read()[0, 0])
+    path.write_bytes(_npy((2, 1), "<f8")[:-24] + struct.pack("<dd", 1e300, 2.0))
+    np.testing.assert_array_equal(DisparityFile(path).read(), [[np.nan], [2.0]])
+
+
 def test_an_npz_that_unpacks_to_gigabytes_is_left_packed(tmp_path, monkeypatch):
     from litestereo.benchmarks import scenes
 
