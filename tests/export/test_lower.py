@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -20,7 +21,6 @@ SIZE = (64, 96)
 FORMS = (
     with_folded_scales,
     with_merged_strips,
-    with_spelled_softmax,
     with_stem_in_blocks,
     with_stem_in_planes,
 )
@@ -59,7 +59,7 @@ def test_answers_stay(form, master, pair, expected):
 
 def test_all_forms_go_together(master, pair, expected):
     rewritten = master
-    for form in (with_folded_scales, with_merged_strips, with_stem_in_blocks, with_spelled_softmax):
+    for form in (with_folded_scales, with_merged_strips, with_stem_in_blocks):
         rewritten = form(rewritten)
     assert np.abs(onnxruntime_outputs(rewritten, pair)[0] - expected[0]).max() < 2e-4
 
@@ -76,14 +76,31 @@ def test_each_gate_keeps_four_convolutions(master):
     assert before["Add"] - after["Add"] == 3 * 3
 
 
-def test_no_softmax_over_channels_is_left(master):
-    rewritten = with_spelled_softmax(master)
-    assert kinds(master)["Softmax"] == 2
-    assert "Softmax" not in kinds(rewritten)
-    # The weights keep their names: an FP32 artefact stays a checkpoint.
-    assert [t.name for t in master.graph.initializer] == [
-        t.name for t in rewritten.graph.initializer if not t.name.endswith(".axes")
+def test_no_softmax_over_channels_is_left(master, rng):
+    assert "Softmax" not in kinds(master)
+
+    shape = [1, 9, 4, 5]
+    given, out, last = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name in ("scores", "out", "last")
+    )
+    nodes = [
+        helper.make_node("Softmax", ["scores"], ["out"], "over_channels", axis=1),
+        helper.make_node("Softmax", ["scores"], ["last"], "over_columns", axis=-1),
     ]
+    graph = helper.make_graph(nodes, "softmax", [given], [out, last])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    rewritten = with_spelled_softmax(model)
+    assert [n.name for n in rewritten.graph.node if n.op_type == "Softmax"] == ["over_columns"]
+    scores = (100 * rng.standard_normal(shape)).astype(np.float32)
+    answers = [
+        onnxruntime.InferenceSession(
+            one.SerializeToString(), providers=["CPUExecutionProvider"]
+        ).run(None, {"scores": scores})
+        for one in (model, rewritten)
+    ]
+    for before, after in zip(*answers, strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-6)
 
 
 @pytest.mark.parametrize(
