@@ -167,7 +167,8 @@ def _latency(receipt: Receipt, *, ratios: bool) -> str:
         rows.append([*words, *(known[column] for column in columns), *answer])
     response = [] if ratios else [_response_title(receipt)]
     table = _markdown(["", "precision", "size", *columns, *response], rows)
-    notes = "".join(f"- {note}\n" for note in receipt_notes(receipt))
+    doubts = receipt_notes(receipt, percentiles=not ratios)
+    notes = "".join(f"- {note}\n" for note in doubts)
     return f"{_machine(receipt, ratios=ratios)}\n\n{table}" + (f"\n{notes}" if notes else "")
 
 

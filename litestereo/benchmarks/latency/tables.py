@@ -79,15 +79,21 @@ def format_ratio(ratio: float, interval: Interval | None) -> str:
     return format_ms(ratio, uncertainty_ms=(interval.high - interval.low) / 2)
 
 
-def receipt_notes(receipt: Receipt) -> list[str]:
-    """Return what a reader has to know before believing the table."""
+def receipt_notes(receipt: Receipt, *, percentiles: bool = True) -> list[str]:
+    """Return what a reader has to know before believing the table.
+
+    Args:
+        receipt: of the table.
+        percentiles: whether the table has them.
+    """
     notes = list(receipt.notes)
     for subject in receipt.subjects:
-        notes += [f"{subject.key}: {words}" for words in _doubts(subject)]
+        doubts = _doubts(subject, percentiles=percentiles)
+        notes += [f"{subject.key}: {words}" for words in doubts]
     return notes
 
 
-def _doubts(subject: SubjectResult) -> Iterator[str]:
+def _doubts(subject: SubjectResult, *, percentiles: bool) -> Iterator[str]:
     warmup, total = subject.warmup, subject.closed.summary["total"]
     if not warmup.at_rest:
         spread = "too few windows" if warmup.spread is None else f"{100 * warmup.spread:.0f} %"
@@ -98,7 +104,7 @@ def _doubts(subject: SubjectResult) -> Iterator[str]:
     elif total.median_95 is None:
         yield f"{total.samples} samples are too few to say how well the median is known"
     missing = [name for name in ("p50", "p90", "p95", "p99") if not getattr(total, f"{name}_ms")]
-    if missing:
+    if missing and percentiles:
         yield f"{total.samples} samples are too few for {', '.join(missing)}"
     reasons = sorted({reason for read in subject.closed.readings for reason in read.throttled})
     if reasons:

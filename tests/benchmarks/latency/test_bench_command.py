@@ -118,10 +118,12 @@ def test_command_is_noted(stereo_bench, tiny, monkeypatch, tmp_path):
 
 def test_doubts_are_said(make_receipt, make_subject, make_samples):
     wild = make_subject(samples_ms=make_samples(20.0, count=60, spread=1.0))
-    notes = receipt_notes(make_receipt(wild, notes=("something was left out",)))
+    receipt = make_receipt(wild, notes=("something was left out",))
+    notes = receipt_notes(receipt)
     assert notes[0] == "something was left out"
     assert "noisy (~): the median lies between" in notes[1]
     assert notes[2].endswith("60 samples are too few for p99")
+    assert receipt_notes(receipt, percentiles=False) == notes[:2]
     row = receipt_table(make_receipt(wild)).splitlines()[2]
     assert "~" in row
 
