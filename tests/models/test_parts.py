@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from litestereo.models.convnext import ConvNeXtBlock
 from litestereo.models.cost_volume import (
     _BatchNorm3d,
+    _Conv3d,
     all_pairs_volume,
     correlation_volume,
     grouped_correlation_volume,
@@ -198,3 +199,21 @@ def test_few_channels_are_normalised_as_torch_does():
     for name in ("running_mean", "running_var"):
         assert torch.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-6)
     assert torch.allclose(ours.eval()(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 4), (4, 4), (4, 1)])
+def test_a_3d_convolution_by_groups_of_slices_is_the_same(channels: int, outputs: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    convolution = _Conv3d(channels, outputs, 3, padding=1, bias=False)
+    volume = torch.randn(2, channels, 12, 6, 10, generator=generator)
+    gradient = torch.randn(2, outputs, 12, 6, 10, generator=generator)
+    seen = []
+    for training in (False, True):
+        convolution.train(training).zero_grad()
+        x = volume.clone().requires_grad_()
+        y = convolution(x)
+        y.backward(gradient)
+        assert convolution.weight.grad is not None
+        seen.append((y.detach(), x.grad, convolution.weight.grad.clone()))
+    for whole, grouped in zip(*seen, strict=True):
+        torch.testing.assert_close(grouped, whole, rtol=1e-4, atol=1e-4)
