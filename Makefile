@@ -7,6 +7,8 @@
 PYTHON ?= python3
 # One torch for all test runs; `make test TORCH='torch>=2.4'` takes another.
 TORCH ?= torch==2.13.0
+# Test files run at a time; each wants a core and up to 3 GB.
+JOBS ?= 2
 DEMO_VENV := .venv-demo
 TEST_VENV := .venv
 PIP_QUIET := --quiet --disable-pip-version-check
@@ -25,8 +27,10 @@ lint: $(TEST_VENV)/.ready
 types: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/mypy
 
+# Tests that measure time run after the others, with nothing beside them.
 unit: $(TEST_VENV)/.ready
-	$(TEST_VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(TEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not alone"
+	$(TEST_VENV)/bin/python -m pytest -m alone
 
 # The time in the archives is the commit's, so that anyone who builds it gets the same bytes.
 build: $(TEST_VENV)/.ready

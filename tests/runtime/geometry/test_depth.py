@@ -133,6 +133,7 @@ def test_depth_png_is_millimetres(tmp_path):
         read_depth_png(path)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("packed", [False, True])
 def test_depth_mask_and_cloud_within_two_milliseconds(rng, packed):
     """The bar at 480x640: processor time, and the best of many, as tests share their machine."""
@@ -144,7 +145,7 @@ def test_depth_mask_and_cloud_within_two_milliseconds(rng, packed):
     confidence = rng.uniform(0, 1, size).astype(np.float32)
     image = rng.integers(0, 255, (*size, 3), np.uint8)
     best = np.inf
-    for _ in range(300):
+    for _ in range(2000):
         start = time.process_time()
         depth = mapper(disparity, confidence=confidence, max_disparity_px=192)
         if packed:

@@ -84,6 +84,7 @@ def test_the_real_clock_agrees():
     assert sequences == sorted(set(sequences))
 
 
+@pytest.mark.alone
 def test_stages_overlap():
     """Preparation, inference and post-processing of 40 ms each give 25 Hz, not 8."""
     engine = StereoEngine(TimedBackend(time.sleep, lambda _: 0.04))
