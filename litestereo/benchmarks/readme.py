@@ -52,8 +52,8 @@ def update_readme(readme: Path, *, results: Path, write: bool = True) -> bool:
     """
     try:
         text = readme.read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {readme}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {readme}: {error}; need a Markdown file") from error
     new = filled(text, read_results(results))
     if new != text and write:
         write_atomic(readme, new.encode())

@@ -20,13 +20,14 @@ PICTURE_MOST_BYTES = 8 * MAXIMUM_PIXELS + 2**24
 _FORMATS = "PNG, JPEG, BMP, TIFF, WebP or PPM"
 
 
-def decoded(path: Path, content: bytes, *, purpose: str) -> NDArray[Any]:
+def decoded(path: Path, content: bytes, *, purpose: str, color: bool = False) -> NDArray[Any]:
     """Return a picture's pixels as they are stored: (H, W) or (H, W, channels), BGR.
 
     Args:
         path: for messages.
         content: the whole file.
         purpose: what needs OpenCV, for the message where it is missing.
+        color: give (H, W, 3) uint8 BGR, upright, whatever is stored.
 
     Raises:
         InputError: no picture of a known format, too large, or damaged.
@@ -41,7 +42,8 @@ def decoded(path: Path, content: bytes, *, purpose: str) -> NDArray[Any]:
     _check_area(path, size)
     try:
         # "Unchanged" is also the flag that keeps 16 bits and leaves EXIF orientation alone.
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        flags = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
     if pixels is None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from litestereo._version import __version__
 from litestereo.benchmarks.latency.environment import Environment, read_environment
+from litestereo.errors import TrainingError
 from litestereo.runtime.files import write_atomic
+from litestereo.runtime.reading import json_from, read_file
 from litestereo.training.group import Group
 from litestereo.training.options import TrainOptions
 from litestereo.training.state import Progress
@@ -21,6 +24,8 @@ from litestereo.training.state import Progress
 __all__ = ["Journal"]
 
 _SILENCE_S = 15.0
+# A line is some 200 bytes: over 10^6 of them, ten of the longest runs.
+_LOG_MOST_BYTES = 256 * 2**20
 
 
 class Journal:
@@ -37,7 +42,7 @@ class Journal:
         """Go on with the log of a resumed run, without the lines after its last checkpoint."""
         self._options, self._group, self._done, self._watch = options, group, done, watch
         self._log = options.output / "log.jsonl"
-        self.lines = _lines_until(self._log.read_text(), done.step) if self._log.exists() else []
+        self.lines = _lines_until(self._log, done.step) if self._log.exists() else []
         self.last: dict[str, Any] = self.lines[-1] if self.lines else {"step": done.step}
         self.first = done.step
         self._mark_step, self._mark = done.step, time.monotonic()
@@ -156,15 +161,16 @@ class Journal:
         write_atomic(self._log, text.encode())
 
 
-def _lines_until(text: str, step: int) -> list[dict[str, Any]]:
+def _lines_until(log: Path, step: int) -> list[dict[str, Any]]:
     """Return the log's lines up to `step`; a kill may have cut the last one short."""
     lines = []
-    for line in text.splitlines():
+    for line in read_file(log, most_bytes=_LOG_MOST_BYTES, error=TrainingError).splitlines():
         try:
-            parsed = json.loads(line)
+            parsed = json_from(line)
         except ValueError:
             continue
-        if parsed["step"] <= step:
+        told = parsed.get("step") if isinstance(parsed, dict) else None
+        if isinstance(told, int) and told <= step:
             lines.append(parsed)
     return lines
 

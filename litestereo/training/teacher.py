@@ -82,7 +82,10 @@ def _session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no stubs
 
 
 def _is_foreign(path: Path) -> bool:
-    return "litestereo" not in _session(path).get_modelmeta().custom_metadata_map
+    try:
+        return "litestereo" not in _session(path).get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path} has metadata that is no text; it is damaged") from error
 
 
 class ForeignTeacher:
@@ -100,8 +103,12 @@ class ForeignTeacher:
             TrainingError: it cannot run, or its inputs are not two float NCHW pictures.
         """
         self._session = _session(path)
-        inputs = self._session.get_inputs()
-        shapes = [tuple(each.shape) for each in inputs]
+        try:
+            inputs = self._session.get_inputs()
+            shapes = [tuple(each.shape) for each in inputs]
+            named = [each.name for each in inputs]
+        except UnicodeDecodeError as error:
+            raise TrainingError(f"{path} has names that are no text; it is damaged") from error
         if (
             len(inputs) != 2
             or any(each.type not in ("tensor(float)", "tensor(float16)") for each in inputs)
@@ -112,7 +119,7 @@ class ForeignTeacher:
                 "float tensors (1, 3, H, W), left and right"
             )
         # By name where the names say it; else in order.
-        self._names = [each.name for each in inputs]
+        self._names = named
         if "right" in self._names[0].lower() or "left" in self._names[1].lower():
             self._names.reverse()
         self._type = np.float16 if inputs[0].type == "tensor(float16)" else np.float32

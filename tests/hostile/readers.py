@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -353,6 +354,95 @@ def _session(content: bytes) -> object:
     return load(_file("session.onnx", content), BackendOptions(threads=1)).close()
 
 
+def _logs() -> list[bytes]:
+    steps = [{"step": n, "pairs": 4 * n, "loss": 1.5, "epe_px": 0.25} for n in (1, 2, 9)]
+    judged = {"step": 2, "pairs": 8, "validation": {"eth3d_bad_1": 3.5, "figure": 3.5}}
+    lines = [json.dumps(line) for line in (*steps, judged)]
+    return ["\n".join([*lines, lines[0][:20]]).encode(), lines[0].encode()]
+
+
+@cache
+def _sitting() -> tuple[object, ...]:
+    from litestereo.training.group import Group
+    from litestereo.training.options import TrainOptions
+    from litestereo.training.state import Progress
+
+    # Not the first process: what the log says of the machine takes half a second to find out.
+    return TrainOptions(output=_folder()), Group(rank=1, world=2), Progress(step=5)
+
+
+def _training_log(content: bytes) -> object:
+    """Read a log as a resumed run does, and make of it what goes into its new log and record."""
+    from litestereo.training.journal import Journal, _thinned
+
+    _file("log.jsonl", content)
+    journal = Journal(*_sitting(), watch=lambda _: None)
+    return json.dumps([journal.last["step"], *journal.lines, *_thinned(journal.lines, most=2)])
+
+
+def _videos() -> list[bytes]:
+    color = np.arange(64 * 192 * 3, dtype=np.uint32).reshape(64, 192, 3).astype(np.uint8)
+    made = []
+    for name, code in (("seed.avi", "MJPG"), ("seed.mp4", "mp4v")):
+        path = str(_folder() / name)
+        writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*code), 10, (192, 64))
+        for turn in range(3):
+            writer.write(np.roll(color, turn, axis=1))
+        writer.release()
+        made.append(Path(path).read_bytes())
+    return [*made, b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", b"ffconcat version 1.0\nfile a.avi\n"]
+
+
+def _video(content: bytes) -> object:
+    from litestereo.calibration.options import CalibrateOptions
+    from litestereo.calibration.sources import find_candidates
+
+    path = _file("both.avi", content)
+    frames = find_candidates([str(path)], options=CalibrateOptions(every_s=0.1))
+    return [frame.name for frame in islice(frames, 8)]
+
+
+def _profiles() -> list[bytes]:
+    event = {"cat": "Node", "name": "a_kernel_time", "dur": 5, "args": {"op_name": "Conv"}}
+    rows = [{"count": 3}, {"name": "a + b", "averageMs": 0.5}]
+    return [json.dumps([event, {"cat": "Session"}]).encode(), json.dumps(rows).encode()]
+
+
+def _profile(content: bytes) -> object:
+    from litestereo.benchmarks.latency.layers import read_profile
+
+    return [f"{layer.name:.40}" for layer in read_profile(_file("profile.json", content))]
+
+
+def _texture(content: bytes) -> object:
+    from litestereo.training.scenes.textures import _square_photo
+
+    return _square_photo(_file("texture.jpg", content), 16)
+
+
+def _teachers() -> list[bytes]:
+    from onnx import TensorProto, helper
+
+    shape = [1, 3, "height", "width"]
+    pictures = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("left", "right")
+    ]
+    answer = helper.make_tensor_value_info("disparity", TensorProto.FLOAT, shape)
+    node = helper.make_node("Sub", ["left", "right"], ["disparity"])
+    opsets = [helper.make_opsetid("", 17)]
+    graph = helper.make_graph([node], "teacher", pictures, [answer])
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return [model.SerializeToString(), *_artifacts()]
+
+
+def _teacher(content: bytes) -> object:
+    """Open any ONNX file as the teacher that follows strangers' models; it is not run."""
+    from litestereo.training.teacher import ForeignTeacher, _is_foreign
+
+    path = _file("teacher.onnx", content)
+    return ForeignTeacher(path) if _is_foreign(path) else None
+
+
 def _manifest(content: bytes) -> object:
     return Manifest.from_json(_text(content))
 
@@ -384,4 +474,9 @@ READERS = {
     "checkpoint .safetensors": Reader(_weights(".safetensors"), _safetensors, 0.1),
     "checkpoint .onnx": Reader(_weights(".onnx"), _onnx_weights, 0.1),
     "training state": Reader(_training_state, _states, 0.03),
+    "training log": Reader(_training_log, _logs, 0.5),
+    "photos for textures": Reader(_texture, _pictures, 0.25),
+    "video": Reader(_video, _videos, 0.1),
+    "profile of layers": Reader(_profile, _profiles, 0.5),
+    "teacher in ONNX Runtime": Reader(_teacher, _teachers, 0.02),
 }

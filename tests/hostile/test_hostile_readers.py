@@ -377,6 +377,49 @@ def test_checkpoints_of_the_old_format_are_refused(name):
         READERS[name].read(old)
 
 
+PLAYLISTS = [
+    b"#EXTM3U\n#EXTINF:1,\nhttp://example.org/1.ts\n",
+    b"ffconcat version 1.0\nfile /etc/hostname\n",
+    b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"/>',
+    b"v=0\nc=IN IP4 0.0.0.0\nm=video 5004 RTP/AVP 96\n",
+]
+
+
+@pytest.mark.parametrize("content", PLAYLISTS)
+def test_a_video_that_names_other_files_never_reaches_opencv(monkeypatch, content):
+    """FFmpeg takes playlists for videos, whatever they are called."""
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: pytest.fail("OpenCV saw it"))
+    with pytest.raises(InputError, match="no video that is read here"):
+        READERS["video"].read(content)
+
+
+def test_a_video_of_huge_pictures_is_refused_before_its_first_one(monkeypatch):
+    from litestereo.runtime.stream import opencv_sources
+
+    monkeypatch.setattr(opencv_sources, "MAXIMUM_PIXELS", 64 * 192 - 1)
+    for whole in READERS["video"].seeds()[:2]:
+        with pytest.raises(InputError, match=r"64x192; at most 0 megapixels are read"):
+            READERS["video"].read(whole)
+
+
+def test_a_photo_that_is_a_bomb_is_no_texture(monkeypatch):
+    import cv2
+
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    assert READERS["photos for textures"].read(BOMBS["png"]) is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"[]", b"7", b'{"step": "x"}', b'{"step": null}', b"\xff", DEEP]
+)
+def test_lines_that_are_none_are_left_out_of_a_training_log(line):
+    whole = READERS["training log"].seeds()[1]
+    told = READERS["training log"].read(b"\n".join([line, whole, line]))
+    assert json.loads(told) == [1, json.loads(whole), json.loads(whole)]
+
+
 @pytest.mark.parametrize(
     "line", ["gpu@454.6.4C", "gpu@.C", "GR3D_FREQ 1%@" + "9" * 5000, "RAM " + "9" * 5000 + "/1MB"]
 )

@@ -42,7 +42,7 @@ def read_profile(path: Path) -> list[Layer]:
     content = read_json(path)
     try:
         layers = list(_layers(content))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is no whole profile: {error!r}") from error
     if not layers:
         raise InputError(
@@ -53,7 +53,7 @@ def read_profile(path: Path) -> list[Layer]:
 
 def _layers(content: list[Mapping[str, Any]]) -> Iterable[Layer]:
     if content and "count" in content[0]:
-        return [Layer(row["name"], "", float(row["averageMs"])) for row in content[1:]]
+        return [Layer(str(row["name"]), "", float(row["averageMs"])) for row in content[1:]]
     return _traced(event for event in content if event.get("cat") == "Node")
 
 
@@ -63,7 +63,7 @@ def _traced(events: Iterable[Mapping[str, Any]]) -> list[Layer]:
     for event in events:
         name, found, _ = event["name"].rpartition("_kernel_time")
         if found:
-            times_us[name, event["args"]["op_name"]].append(float(event["dur"]))
+            times_us[name, str(event["args"]["op_name"])].append(float(event["dur"]))
     return [
         Layer(name, kind, sum(times) / len(times) / 1e3) for (name, kind), times in times_us.items()
     ]

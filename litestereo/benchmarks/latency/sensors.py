@@ -143,7 +143,10 @@ class TegrastatsSensor:
     def __init__(self, command: list[str]) -> None:
         """Start the command, which prints a line at an interval of its own."""
         self._last: Reading | None = None
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # What is no text is replaced: an error would end the thread that reads.
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, errors="replace"
+        )
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
 

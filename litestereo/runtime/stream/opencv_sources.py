@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import InputError
+from litestereo.runtime.decode import MAXIMUM_PIXELS
 from litestereo.runtime.opencv import import_cv2
 from litestereo.runtime.pairs import PairSource, find_pairs, find_side_by_side
 from litestereo.runtime.stream.frames import SourceFrame
@@ -25,6 +27,12 @@ __all__ = ["CameraOptions", "cameras", "folders", "videos"]
 Image = NDArray[np.uint8]
 # How long a closing reader waits for a camera that is in the middle of a picture.
 _CLOSE_WAIT_S = 0.5
+# How AVI, MP4 and MOV, Matroska and WebM, MPEG and Ogg begin. Playlists, which FFmpeg takes for
+# videos too, name other files and addresses to read.
+_CONTAINER = re.compile(
+    rb"RIFF.{4}AVI |.{4}(?:ftyp|moov|mdat|wide|free|skip)|\x1aE\xdf\xa3|\x00\x00\x01|G.{187}G|OggS",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,20 +241,35 @@ class _VideoFile:
         self._path = path
         if not path.is_file():
             raise InputError(f"{path} is not a file; give a video")
+        _require_container(path)
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             self._capture.release()
             raise InputError(
                 f"{path} is damaged or no video that this OpenCV reads; convert it to MP4 or AVI"
             )
+        sides = cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH
+        height, width = (self._capture.get(side) for side in sides)
+        if not height * width <= MAXIMUM_PIXELS:
+            self._capture.release()
+            raise InputError(
+                f"{path} says that its pictures are {height:.0f}x{width:.0f}; at most "
+                f"{MAXIMUM_PIXELS // 10**6} megapixels are read: scale it down first"
+            )
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
         self.period_s = 1 / rate_hz if 0 < rate_hz < 1000 else 1 / 30
-        self._position = cv2.CAP_PROP_POS_MSEC
+        self._position, self._failure = cv2.CAP_PROP_POS_MSEC, cv2.error
         self._index = 0
         self._last_s = 0.0
 
     def read(self) -> Stamped | None:
-        given, picture = self._capture.read()
+        try:
+            given, picture = self._capture.read()
+        except self._failure as error:
+            words = " ".join(str(error).split())
+            raise InputError(
+                f"{self._path} cannot be decoded: {words}; convert it again"
+            ) from error
         if not given:
             if self._index == 0:
                 raise InputError(
@@ -254,7 +277,7 @@ class _VideoFile:
                 )
             return None
         stamp_s = self._capture.get(self._position) / 1e3
-        if self._index > 0 and stamp_s <= self._last_s:  # not every container has positions
+        if self._index > 0 and not stamp_s > self._last_s:  # not every container has positions
             stamp_s = self._last_s + self.period_s
         self._last_s = stamp_s
         self._index += 1
@@ -262,6 +285,19 @@ class _VideoFile:
 
     def release(self) -> None:
         self._capture.release()
+
+
+def _require_container(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(188 + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if not _CONTAINER.match(begin):
+        raise InputError(
+            f"{path} is damaged or no video that is read here; need AVI, MP4, MOV, Matroska, WebM, "
+            "MPEG or Ogg: convert it"
+        )
 
 
 class _Videos:

@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from litestereo.errors import TrainingError
+from litestereo.errors import InputError, TrainingError
+from litestereo.runtime.decode import PICTURE_MOST_BYTES, decoded
+from litestereo.runtime.reading import read_file
 
 __all__ = ["Atlas", "load_atlas"]
 
@@ -138,8 +140,10 @@ def _photos(folder: Path, *, size: int, limit: int | None) -> list[_Array]:
 
 
 def _square_photo(path: Path, size: int) -> _Array | None:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
+    try:
+        content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
+        picture = decoded(path, content, purpose="reading textures", color=True)
+    except InputError:
         return None
     side = min(picture.shape[:2])
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
