@@ -10,9 +10,10 @@ from torch import Tensor
 
 from litestereo.errors import InputError
 from litestereo.training.scenes.camera import expose
-from litestereo.training.scenes.layout import Scene, sample_scenes
+from litestereo.training.scenes.layout import sample_scenes
 from litestereo.training.scenes.random import Draw
 from litestereo.training.scenes.render import Rendered, render
+from litestereo.training.scenes.scene import Scene
 from litestereo.training.scenes.textures import Atlas
 
 __all__ = ["Batch", "SceneStream"]

@@ -1,0 +1,255 @@
+"""Where the primitives of a scene stand, how large they are and how they are turned."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from litestereo.training.scenes.random import Draw
+from litestereo.training.scenes.scene import (
+    BOXES,
+    BUILDINGS,
+    CLUTTER,
+    COUNT,
+    CYLINDERS,
+    ELLIPSOIDS,
+    FRONTAL,
+    GROUND,
+    INDOOR,
+    LAYERS,
+    OUT_OF_SIGHT,
+    PATCHES,
+    ROOM,
+    SIDE_WALLS,
+    STACKED,
+    STACKS,
+    STREET,
+    WALL,
+    Frame,
+    Scene,
+)
+
+__all__ = [
+    "free_centres",
+    "object_angles",
+    "object_disparities",
+    "object_extents",
+    "place_planes",
+    "place_room",
+    "place_street",
+    "rotations",
+    "stack_patches",
+    "thin_out",
+]
+
+
+def object_disparities(draw: Draw, frame: Frame) -> Tensor:
+    """Spread objects between wall and nearest point: evenly in disparity or in its logarithm."""
+    batch = frame.mode.shape[0]
+    low, high = frame.column(frame.farthest_px), frame.column(frame.nearest_px)
+    share = draw.uniform(batch, COUNT)
+    linear = low + (high - low) * share
+    logarithmic = low * (high / low) ** share
+    return torch.where(draw.chance(batch, 1, p=0.5), linear, logarithmic).clamp(min=1.0)
+
+
+def free_centres(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
+    """Scatter centres over the picture and a little beyond it; (B, P, 3) in baselines."""
+    batch = frame.mode.shape[0]
+    column = frame.width * draw.uniform(batch, COUNT, low=-0.1, high=1.25)
+    row = frame.height * draw.uniform(batch, COUNT, low=-0.1, high=1.1)
+    per_px = depth / frame.column(frame.focal)
+    x = (column - frame.principal[:, :1]) * per_px
+    y = (row - frame.principal[:, 1:]) * per_px
+    return torch.stack([x, y, depth], -1)
+
+
+def object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
+    """Half sizes, from specks to half the picture; many cylinders are thin poles or wires."""
+    batch = frame.mode.shape[0]
+    largest = 0.3 * frame.width
+    size_px = draw.log_uniform(batch, COUNT, low=5.0, high=largest)
+    aspect = draw.log_uniform(batch, COUNT, 3, low=0.45, high=1.6)
+    extent_px = size_px[..., None] * aspect
+    poles = slice(CYLINDERS.start, (CYLINDERS.start + CYLINDERS.stop) // 2 + 1)
+    count = poles.stop - poles.start
+    extent_px[:, poles, :2] = draw.log_uniform(batch, count, 1, low=0.8, high=6.0)
+    extent_px[:, poles, 2] = draw.log_uniform(batch, count, low=30.0, high=frame.width)
+    # Relief is in units of a patch's local z: tie it to the shorter side to bound the slope.
+    extent_px[:, PATCHES, 2] = extent_px[:, PATCHES, :2].amin(dim=-1)
+    return extent_px * (depth / frame.column(frame.focal))[..., None]
+
+
+def object_angles(draw: Draw, frame: Frame) -> Tensor:
+    """Yaw, pitch and roll in radians: free in clutter, upright in rooms and streets."""
+    batch = frame.mode.shape[0]
+    spread = torch.tensor([0.65, 0.35, 0.3, 0.3], device=draw.device)[frame.mode]
+    tilt = draw.normal(batch, COUNT, 2) * spread[:, None, None]
+    tilt[:, BOXES] = draw.uniform(batch, BOXES.stop - BOXES.start, 2, low=-math.pi, high=math.pi)
+    roll = draw.uniform(batch, COUNT, low=-math.pi, high=math.pi)
+    upright = (frame.is_mode(INDOOR) | frame.is_mode(STREET))[:, None]
+    roll = torch.where(upright & draw.chance(batch, COUNT, p=0.7), roll * 0.03, roll)
+    tilt[..., 1] = torch.where(
+        upright & draw.chance(batch, COUNT, p=0.7), tilt[..., 1] * 0.05, tilt[..., 1]
+    )
+    angles = torch.cat([tilt, roll[..., None]], -1)
+    angles = angles.clamp(-math.pi, math.pi)
+    angles[:, PATCHES, :2] = angles[:, PATCHES, :2].clamp(-1.25, 1.25)
+    # A cylinder's axis is its local z: tip it into the picture plane.
+    angles[:, CYLINDERS, 1] += math.pi / 2
+    return angles
+
+
+def _set(target: Tensor, where: Tensor, index: int, value: Tensor) -> None:
+    """Write `value` into primitive `index` of the scenes where `where` is true."""
+    shape = (-1,) + (1,) * (target.ndim - 2)
+    target[:, index] = torch.where(where.view(shape), value, target[:, index])
+
+
+def place_planes(
+    draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
+) -> None:
+    """Put the far wall, the supporting plane and, sometimes, receding side walls."""
+    batch = frame.mode.shape[0]
+    closed = frame.is_mode(CLUTTER) | frame.is_mode(FRONTAL)
+    far = frame.focal / frame.farthest_px.clamp(min=1.0)
+    reach = far * frame.width / frame.focal
+    zero, huge = torch.zeros_like(far), reach * 2.5
+    slant = draw.normal(batch, 2) * torch.where(frame.is_mode(FRONTAL), 0.12, 0.3)[:, None]
+    _set(depth, closed, WALL, far)
+    _set(centre, closed, WALL, torch.stack([zero, zero, far], -1))
+    _set(extent, closed, WALL, torch.stack([huge, huge, huge], -1))
+    _set(angles, closed, WALL, torch.cat([slant.clamp(-0.8, 0.8), zero[:, None]], -1))
+
+    # Some clutter floats before the sky alone: a photo at infinity, as behind a window. Weights
+    # that saw too little of it put it among the objects: 40 px off in two SceneFlow pairs.
+    open_air = closed & draw.chance(batch, p=0.22)
+    _set(centre, open_air, WALL, torch.stack([zero, zero, zero - 1e5], -1))
+
+    supported = (closed & draw.chance(batch, p=0.45)) | frame.is_mode(STREET)
+    drop = (frame.height - frame.principal[:, 1]) / frame.nearest_px
+    lean = draw.normal(batch, 2, std=0.04)
+    flat = torch.stack([lean[:, 0] * 0, math.pi / 2 + lean[:, 0], lean[:, 1]], -1)
+    _set(depth, supported, GROUND, frame.focal / (frame.nearest_px * 0.5))
+    _set(centre, supported, GROUND, torch.stack([zero, drop, far * 0.5], -1))
+    wide = drop * 400 + reach
+    _set(extent, supported, GROUND, torch.stack([wide, wide, drop * 0.1], -1))
+    _set(angles, supported, GROUND, flat)
+
+    for index, side in zip(range(SIDE_WALLS.start, SIDE_WALLS.stop), (-1.0, 1.0), strict=True):
+        walled = draw.chance(batch, p=0.22) & (closed | frame.is_mode(STREET))
+        gap = drop * draw.uniform(batch, low=1.0, high=5.0)
+        turn = math.pi / 2 + draw.normal(batch, std=0.12)
+        _set(depth, walled, index, frame.focal / (frame.nearest_px * 0.4))
+        _set(centre, walled, index, torch.stack([gap * side + 0.5, zero, far * 0.5], -1))
+        tall = drop * draw.log_uniform(batch, low=0.5, high=30.0)
+        _set(extent, walled, index, torch.stack([far * 3, tall, drop * 0.1], -1))
+        _set(angles, walled, index, torch.stack([turn, zero, zero], -1))
+
+
+def place_room(
+    draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
+) -> None:
+    """Enclose both eyes in a slightly turned box; in other scenes put the room out of sight."""
+    batch = frame.mode.shape[0]
+    far = frame.focal / frame.farthest_px.clamp(min=1.0)
+    half_width = (far * frame.width / frame.focal * draw.uniform(batch, low=0.25, high=0.8)).clamp(
+        min=4.0
+    )
+    floor = frame.height / frame.nearest_px * draw.uniform(batch, low=0.7, high=1.6)
+    half_height = torch.maximum(floor, torch.full_like(floor, 2.5))
+    reach = torch.stack([half_width, half_height, far], -1)
+    shift = (
+        draw.uniform(batch, 3, low=-0.35, high=0.35)
+        * reach
+        * torch.tensor([1.0, 0.6, 0.2], device=draw.device)
+    )
+    turn = draw.normal(batch, 3) * torch.tensor([0.25, 0.12, 0.03], device=draw.device)
+    inside = frame.is_mode(INDOOR)
+    index = ROOM.start
+    away = torch.tensor(OUT_OF_SIGHT, device=draw.device).expand(batch, 3)
+    depth[:, index] = far * 0.7
+    centre[:, index] = torch.where(inside[:, None], shift, away)
+    extent[:, index] = reach
+    angles[:, index] = turn.clamp(-0.5, 0.5)
+
+
+def place_street(
+    draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
+) -> None:
+    """Stand buildings, cars, poles and bushes on the ground of street scenes."""
+    batch = frame.mode.shape[0]
+    street = frame.is_mode(STREET)
+    drop = (frame.height - frame.principal[:, 1]) / frame.nearest_px
+    road = drop * draw.uniform(batch, low=1.2, high=5.0)
+    for index in range(BOXES.start, ELLIPSOIDS.stop):
+        building = BUILDINGS.start <= index < BUILDINGS.stop
+        pole = CYLINDERS.start <= index < CYLINDERS.stop
+        low, high = (1.5, 9.0) if building else (0.8, 2.5) if pole else (0.15, 0.9)
+        tall = drop * draw.log_uniform(batch, low=low, high=high)
+        across = (
+            drop * draw.log_uniform(batch, low=0.02, high=0.09)
+            if pole
+            else (tall * draw.log_uniform(batch, low=0.5, high=2.5))
+        )
+        along = across if pole else tall * draw.log_uniform(batch, low=0.5, high=4.0)
+        z = drop * draw.log_uniform(batch, low=3.0, high=45.0)
+        side = draw.uniform(batch, low=-1.0, high=1.0)
+        beside = side.sign() * (road * (1 + 0.7 * side.abs()) + across)
+        x = beside if building or pole else side * road * 1.6
+        depth_now = torch.where(street, z, depth[:, index])
+        depth[:, index] = depth_now
+        _set(centre, street, index, torch.stack([x, drop - tall, z], -1))
+        order = [across, along, tall] if pole else [across, tall, along]
+        _set(extent, street, index, torch.stack(order, -1))
+        yaw = draw.normal(batch, std=0.15)
+        tip = torch.full_like(yaw, math.pi / 2 if pole else 0.0)
+        _set(angles, street, index, torch.stack([yaw, tip, yaw * 0], -1))
+
+
+def thin_out(draw: Draw, centre: Tensor) -> None:
+    """Put a share of the objects out of sight, so that scenes are crowded or nearly empty."""
+    batch = centre.shape[0]
+    hidden = draw.uniform(batch, COUNT) > draw.uniform(batch, 1, low=0.2, high=1.2)
+    hidden[:, : SIDE_WALLS.stop] = False
+    hidden[:, ROOM] = False
+    away = torch.tensor(OUT_OF_SIGHT, device=draw.device)
+    centre.copy_(torch.where(hidden[..., None], away, centre))
+
+
+def stack_patches(draw: Draw, scene: Scene) -> None:
+    """Lay some patches in fours closely behind each other.
+
+    Of one outline and one material they are an extruded shape, cut in slices; of several they are
+    leaves over leaves, with small steps in depth everywhere.
+    """
+    batch = scene.centre.shape[0]
+    stacked = draw.chance(batch, STACKS, 1, p=0.3)
+    alike = stacked & draw.chance(batch, STACKS, 1, p=0.5)
+    share = draw.log_uniform(batch, STACKS, 1, low=0.03, high=0.3)
+    for where, names in (
+        (stacked, ("axes", "centre", "extent", "waves")),
+        (alike, ("outline", "texture", "uv", "paint", "gloss")),
+    ):
+        for name in names:
+            values = getattr(scene, name)
+            layers = values[:, STACKED].unflatten(1, (STACKS, LAYERS))
+            mask = where.reshape(*where.shape, *(1,) * (layers.ndim - 3))
+            values[:, STACKED] = torch.where(mask, layers[:, :, :1], layers).flatten(1, 2)
+    depth = torch.arange(LAYERS, device=draw.device) * share * stacked
+    # The third row of the axes is the unit normal over the third half size.
+    along = scene.axes[:, STACKED, 2] * scene.extent[:, STACKED, 2:] ** 2
+    scene.centre[:, STACKED] += along * depth.flatten(1)[..., None]
+
+
+def rotations(angles: Tensor) -> Tensor:
+    """Return (B, P, 3, 3) matrices whose columns are the local axes in the world."""
+    (cy, cp, cr), (sy, sp, sr) = angles.cos().unbind(-1), angles.sin().unbind(-1)
+    zero, one = torch.zeros_like(cy), torch.ones_like(cy)
+    yaw = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1)
+    pitch = torch.stack([one, zero, zero, zero, cp, -sp, zero, sp, cp], -1)
+    roll = torch.stack([cr, -sr, zero, sr, cr, zero, zero, zero, one], -1)
+    shape = (*cy.shape, 3, 3)
+    return yaw.view(shape) @ pitch.view(shape) @ roll.view(shape)
