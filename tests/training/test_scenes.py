@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from litestereo.errors import InputError, TrainingError
-from litestereo.training.scenes import layout
 from litestereo.training.scenes.camera import expose
 from litestereo.training.scenes.layout import sample_scenes
 from litestereo.training.scenes.random import Draw
 from litestereo.training.scenes.render import render
+from litestereo.training.scenes.scene import ELLIPSOIDS
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 
@@ -68,7 +68,7 @@ def test_a_frontal_plane_has_one_disparity(atlas):
 def test_a_sphere_has_the_disparity_of_its_nearest_point(atlas):
     scene = matte(scenes(atlas, batch=1))
     scene.centre[:] = torch.tensor([0.0, 0.0, -1e5])
-    ball = layout.ELLIPSOIDS.start
+    ball = ELLIPSOIDS.start
     scene.centre[:, ball] = torch.tensor([0.0, 0.0, 30.0])
     scene.axes[:, ball] = torch.eye(3) / 4.0
     scene.extent[:, ball] = 4.0
