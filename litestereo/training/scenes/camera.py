@@ -52,7 +52,12 @@ def expose(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def per_eye(shared: Tensor, difference: Tensor) -> Tensor:
-    """Shape (B, 1, C) and (B, 2, C) to (B, 2, C, 1, 1): a shared draw and each eye's own share."""
+    """Shape (B, 1, C) and (B, 2, C) to (B, 2, C, 1, 1): a shared draw and each eye's own share.
+
+    Args:
+        shared: what both eyes have.
+        difference: what each has of its own.
+    """
     return (shared + difference)[..., None, None]
 
 
@@ -62,7 +67,8 @@ def _tone(draw: Draw, pair: Tensor) -> Tensor:
     differs = draw.chance(batch, 1, 1, p=0.4)
     # An automatic exposure, as cameras have: a dark scene or a bright one comes out usable.
     brightness = pair.clamp(0, 1.5).mean((1, 2, 3, 4)).clamp(min=0.01)
-    wanted = draw.log_uniform(batch, low=0.2, high=0.6)
+    # As in 72 real pairs: mean grey values of 70 to 172 of 255, half of them above 108.
+    wanted = draw.log_uniform(batch, low=0.26, high=0.68)
     gain = per_eye(
         (wanted / brightness).log()[:, None, None], draw.normal(batch, 2, 1, std=0.1) * differs
     )
@@ -76,7 +82,12 @@ def _tone(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def vignette(draw: Draw, pair: Tensor) -> Tensor:
-    """Darken the corners in three rigs of ten; `pair` is (B, 2, 3, H, W) here and below."""
+    """Darken the corners in three rigs of ten; `pair` is (B, 2, 3, H, W) here and below.
+
+    Args:
+        draw: where random numbers come from.
+        pair: (B, 2, 3, H, W) float, left and right of each rig, 0 to 1.
+    """
     height, width = pair.shape[-2:]
     x = torch.linspace(-1, 1, width, device=pair.device)
     y = torch.linspace(-1, 1, height, device=pair.device)[:, None] * height / width
@@ -86,7 +97,12 @@ def vignette(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def blur(draw: Draw, pair: Tensor) -> Tensor:
-    """Gaussian blur: a little always, for the pixel's own aperture; at times more in one eye."""
+    """Gaussian blur: a little always, for the pixel's own aperture; at times more in one eye.
+
+    Args:
+        draw: where random numbers come from.
+        pair: (B, 2, 3, H, W) float, left and right of each rig, 0 to 1.
+    """
     batch = pair.shape[0]
     sigma = draw.uniform(batch, 1, low=0.25, high=0.65)
     soft = draw.chance(batch, 1, p=0.15)
@@ -104,7 +120,12 @@ def blur(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def noise(draw: Draw, pair: Tensor) -> Tensor:
-    """Shot and read noise, drawn for each eye."""
+    """Shot and read noise, drawn for each eye.
+
+    Args:
+        draw: where random numbers come from.
+        pair: (B, 2, 3, H, W) float, left and right of each rig, 0 to 1.
+    """
     batch = pair.shape[0]
     read = draw.log_uniform(batch, 1, 1, 1, 1, low=0.001, high=0.03)
     shot = draw.log_uniform(batch, 1, 1, 1, 1, low=0.001, high=0.03)
@@ -114,14 +135,24 @@ def noise(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def grey(draw: Draw, pair: Tensor) -> Tensor:
-    """Take the colour out of an eighth of the pairs."""
+    """Take the colour out of an eighth of the pairs.
+
+    Args:
+        draw: where random numbers come from.
+        pair: (B, 2, 3, H, W) float, left and right of each rig, 0 to 1.
+    """
     weights = torch.tensor(_LUMA, device=pair.device).view(1, 1, 3, 1, 1)
     brightness = (pair * weights).sum(2, keepdim=True).expand_as(pair)
     return torch.where(draw.chance(pair.shape[0], 1, 1, 1, 1, p=0.12), brightness, pair)
 
 
 def jpeg(draw: Draw, pair: Tensor) -> Tensor:
-    """Quantise 8x8 cosine blocks as JPEG does in a quarter of the rigs; full-size chroma."""
+    """Quantise 8x8 cosine blocks as JPEG does in a quarter of the rigs; full-size chroma.
+
+    Args:
+        draw: where random numbers come from.
+        pair: (B, 2, 3, H, W) float, left and right of each rig, 0 to 1.
+    """
     batch, height, width = pair.shape[0], *pair.shape[-2:]
     chosen = draw.chance(batch, p=0.25)
     quality = draw.uniform(batch, low=40.0, high=95.0)
