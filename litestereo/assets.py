@@ -17,7 +17,11 @@ def bundled_models() -> tuple[str, ...]:
 
 
 def bundled_artifact(model: str) -> Path:
-    """Return the path of the shipped artefact of `model`; it exists if `model` is bundled."""
+    """Return the path of the shipped artefact of `model`; it exists if `model` is bundled.
+
+    Args:
+        model: name of a model, such as "las1".
+    """
     return _WEIGHTS / f"{model}.onnx"
 
 

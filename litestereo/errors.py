@@ -104,6 +104,12 @@ class MissingDependencyError(LiteStereoError):
         """Name the missing `package`, the `purpose` it serves and the `extra` that brings it.
 
         `install` says how to get what no extra brings, such as a package of the system.
+
+        Args:
+            package: what is missing.
+            purpose: what needs it.
+            extra: of litestereo that brings it.
+            install: how to get what no extra brings, such as a package of the system.
         """
         super().__init__(
             f"{package} is not installed; {purpose} needs it. "

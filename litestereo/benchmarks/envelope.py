@@ -23,12 +23,23 @@ _Record = TypeVar("_Record")
 
 
 def header(schema: str, version: int) -> dict[str, Any]:
-    """Return the fields that begin every file of results."""
+    """Return the fields that begin every file of results.
+
+    Args:
+        schema: what kind of results it is, such as "litestereo.latency".
+        version: of that kind.
+    """
     return {"schema": schema, "schema_version": version, "litestereo_version": __version__}
 
 
 def check_header(content: object, schema: str, version: int, *, command: str) -> None:
     """Refuse content that is no result of `command`, or one of another version.
+
+    Args:
+        content: what the file holds.
+        schema: which kind is needed.
+        version: of that kind.
+        command: what writes it, for the message.
 
     Raises:
         InputError: it is not.
@@ -45,6 +56,9 @@ def check_header(content: object, schema: str, version: int, *, command: str) ->
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     """Return the content of a JSON file.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: it cannot be read, or is not JSON.

@@ -78,6 +78,12 @@ def score_scene(
 ) -> tuple[Match, GroundTruth | None, SceneResult]:
     """Match and score one scene.
 
+    Args:
+        matcher: answers for the pair.
+        scene: pictures, and ground truth where it is known.
+        options: how holes and the range are treated; None is the default.
+        confidence: also measure what is left when unsure pixels are dropped.
+
     Raises:
         InputError: a file is broken, or sizes disagree.
     """

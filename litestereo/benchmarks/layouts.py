@@ -51,7 +51,11 @@ class Folder:
     forced: bool = False
 
     def first(self, *names: str) -> Path | None:
-        """Return the path of the first of `names` that is a file here."""
+        """Return the path of the first of `names` that is a file here.
+
+        Args:
+            names: file names, the preferred one first.
+        """
         return next((self.path / name for name in names if name in self.files), None)
 
 

@@ -114,7 +114,11 @@ class SgbmMatcher:
     """OpenCV's semi-global matching (mode SGBM, 5 paths): the classic floor."""
 
     def __init__(self, options: SgbmOptions | None = None) -> None:
-        """Take the parameters."""
+        """Take the parameters.
+
+        Args:
+            options: parameters of StereoSGBM; None is the default.
+        """
         self._options = options or SgbmOptions()
 
     @property
@@ -129,7 +133,13 @@ class SgbmMatcher:
         *,
         largest_px: float | None = None,
     ) -> Match:
-        """Match a pair; an answer of 0 is a hole, as the search starts there."""
+        """Match a pair; an answer of 0 is a hole, as the search starts there.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+            largest_px: no disparity is larger, where that is known; else None.
+        """
         cv2 = import_cv2("StereoSGBM")
         reach = largest_px if largest_px is not None else _DEFAULT_RANGE_PX
         disparities = math.ceil((reach + self._options.margin_px) / 16) * 16
@@ -193,7 +203,13 @@ class TorchMatcher:
         *,
         largest_px: float | None = None,
     ) -> Match:
-        """Match a pair: padded to multiples of 32, cropped back; `largest_px` is not looked at."""
+        """Match a pair: padded to multiples of 32, cropped back; `largest_px` is not looked at.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+            largest_px: no disparity is larger, where that is known; else None.
+        """
         import torch
 
         padded_left, padded_right, frame = padded_pair(*rgb_pair(left, right))
@@ -216,7 +232,12 @@ class EngineMatcher:
     """A `StereoEngine`: the artefact as a robot runs it."""
 
     def __init__(self, engine: StereoEngine, *, name: str) -> None:
-        """Take an open engine; closing it stays the caller's."""
+        """Take an open engine; closing it stays the caller's.
+
+        Args:
+            engine: stays open.
+            name: for the report.
+        """
         self._engine = engine
         self._name = name
 
@@ -232,7 +253,13 @@ class EngineMatcher:
         *,
         largest_px: float | None = None,
     ) -> Match:
-        """Match a pair; `largest_px` is not looked at."""
+        """Match a pair; `largest_px` is not looked at.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+            largest_px: no disparity is larger, where that is known; else None.
+        """
         result = self._engine(left, right)
         return Match(result.disparity_px, result.confidence)
 

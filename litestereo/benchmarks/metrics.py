@@ -156,14 +156,25 @@ def score_regions(
 def score(
     disparity_px: FloatMap, truth_px: FloatMap, *, options: MetricOptions | None = None
 ) -> RegionMetrics:
-    """Score a disparity map over all ground-truth pixels; see `score_regions`."""
+    """Score a disparity map over all ground-truth pixels; see `score_regions`.
+
+    Args:
+        disparity_px: (H, W) float32; NaN is a hole.
+        truth_px: (H, W) float32; NaN is unknown.
+        options: how holes and the range are treated; None is the default.
+    """
     metrics = score_regions(disparity_px, truth_px, options=options)["all"]
     assert metrics is not None
     return metrics
 
 
 def scored_disparity(disparity_px: FloatMap, *, options: MetricOptions | None = None) -> FloatMap:
-    """Return what is scored: clipped and, if asked for, filled; NaN in the holes that stay."""
+    """Return what is scored: clipped and, if asked for, filled; NaN in the holes that stay.
+
+    Args:
+        disparity_px: (H, W) float32; NaN is a hole.
+        options: how holes and the range are treated; None is the default.
+    """
     options = options or MetricOptions()
     answer = _answer(disparity_px, options)
     return fill_holes(answer) if options.holes == "fill" else answer
@@ -227,6 +238,9 @@ def pooled_metrics(parts: Iterable[RegionMetrics]) -> RegionMetrics | None:
 
     Quantiles of the union do not follow from those of its parts, so they are None unless there is
     one scene only.
+
+    Args:
+        parts: one of each scene.
     """
     scenes = [scene for scene in parts if scene.pixels]
     if len(scenes) <= 1:

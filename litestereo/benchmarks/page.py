@@ -74,6 +74,12 @@ class PictureWriter:
     ) -> None:
         """Take one scene: the `watch` of `evaluate`.
 
+        Args:
+            scene: where the pictures are.
+            match: the matcher's answer.
+            truth: None where it is unknown.
+            result: the scene's figures.
+
         Raises:
             InputError: the folder cannot be written.
         """
@@ -108,6 +114,11 @@ class PictureWriter:
 
 def write_page(path: Path, report: EvaluationReport, *, pictures: PictureWriter) -> Path:
     """Write the page and return its path; it needs no other file and no network.
+
+    Args:
+        path: the file.
+        report: what `stereo-eval` found.
+        pictures: which has seen the scenes.
 
     Raises:
         InputError: the place cannot be written.

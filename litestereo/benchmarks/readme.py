@@ -63,6 +63,9 @@ def update_readme(readme: Path, *, results: Path, write: bool = True) -> bool:
 def read_results(folder: Path) -> dict[str, Result]:
     """Return every .json file in a folder, by its name without the ending.
 
+    Args:
+        folder: of receipts and reports.
+
     Raises:
         InputError: one of them is neither a receipt nor a report.
     """
@@ -71,6 +74,9 @@ def read_results(folder: Path) -> dict[str, Result]:
 
 def read_result(path: Path) -> Result:
     """Return a receipt or roofline of stereo-bench or a report of stereo-eval, as the file says.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: it is none of them, or not whole.
@@ -87,6 +93,10 @@ def read_result(path: Path) -> Result:
 
 def filled(text: str, results: Mapping[str, Result]) -> str:
     """Return Markdown with the tables between its markers made of `results`.
+
+    Args:
+        text: Markdown with markers.
+        results: receipts and reports by their names.
 
     Raises:
         InputError: a marker has another form, or no end.

@@ -106,7 +106,12 @@ class Group:
     ause_random: float | None = None
 
     def metric(self, name: str, *, region: str = "all") -> float | None:
-        """Return a metric by the group's own rule; None if nothing was measured."""
+        """Return a metric by the group's own rule; None if nothing was measured.
+
+        Args:
+            name: of the metric, such as "epe".
+            region: "all", or "noc" for what both eyes see.
+        """
         metrics = getattr(self.regions[region], self.rule)
         return None if metrics is None else getattr(metrics, name)
 
@@ -133,6 +138,9 @@ class EvaluationReport:
 
     def group(self, name: str) -> Group:
         """Return the set or family called `name`.
+
+        Args:
+            name: of a set or family.
 
         Raises:
             KeyError: no scene of it was scored.
@@ -161,7 +169,11 @@ class EvaluationReport:
 
 
 def group_results(scenes: Iterable[SceneResult]) -> tuple[Group, ...]:
-    """Summarise sets, then families that have more than one set."""
+    """Summarise sets, then families that have more than one set.
+
+    Args:
+        scenes: what was scored.
+    """
     results = list(scenes)
     sets = sorted({scene.set for scene in results})
     groups = [

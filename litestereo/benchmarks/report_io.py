@@ -30,6 +30,9 @@ _Record = TypeVar("_Record")
 def read_report(path: Path) -> EvaluationReport:
     """Return the report that `stereo-eval -o` wrote.
 
+    Args:
+        path: the file.
+
     Raises:
         InputError: the file cannot be read, or is no such report.
     """
@@ -42,6 +45,9 @@ def read_report(path: Path) -> EvaluationReport:
 
 def report_from_json(content: Mapping[str, Any]) -> EvaluationReport:
     """Return the report of which `EvaluationReport.to_json` made `content`.
+
+    Args:
+        content: as `json.loads` gives it.
 
     Raises:
         InputError: a field is missing, unknown, or not of its kind.

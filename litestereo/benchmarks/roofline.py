@@ -41,7 +41,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Bytes that a kernel moves: activations in and out, and weights."""
+    """Bytes that a kernel moves: activations in and out, and weights.
+
+    Attributes:
+        inward: bytes of activations that are read.
+        outward: bytes of activations that are written.
+        weights: bytes of weights that are read.
+    """
 
     inward: int
     outward: int
@@ -83,7 +89,17 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What a fusing engine runs at once; `operators` are joined by +, the rest is as in `Layer`."""
+    """What a fusing engine runs at once; `operators` are joined by +, the rest is as in `Layer`.
+
+    Attributes:
+        name: of its first node.
+        operators: of its nodes.
+        block: of the network that it belongs to.
+        macs: multiply-adds.
+        operations: floating-point operations.
+        half: bytes that it moves in FP16.
+        full_bytes: bytes that it moves in FP32.
+    """
 
     name: str
     operators: str
@@ -135,7 +151,12 @@ class SizedRoofline:
         return sum(layer.macs for layer in self.layers) / 1e9
 
     def megabytes(self, *, fused: bool, half: bool = True) -> float:
-        """Return what a pair moves, 1e6 bytes."""
+        """Return what a pair moves, 1e6 bytes.
+
+        Args:
+            fused: of the kernels of a fusing engine, instead of every node.
+            half: in FP16, instead of FP32.
+        """
         parts: Sequence[Layer | Kernel] = self.kernels if fused else self.layers
         return sum(part.half.total if half else part.full_bytes for part in parts) / 1e6
 
@@ -180,7 +201,13 @@ def roofline_of(
 def floors_of(
     layers: Sequence[Layer], kernels: Sequence[Kernel], *, device: RooflineDevice
 ) -> Floors:
-    """Return the least time that a device takes for layers and kernels in FP16."""
+    """Return the least time that a device takes for layers and kernels in FP16.
+
+    Args:
+        layers: what is computed node by node.
+        kernels: what a fusing engine makes of them.
+        device: its arithmetic and its memory.
+    """
     blocks_ms: dict[str, float] = {}
     memory_ms = 0.0
     for kernel in kernels:
@@ -214,7 +241,13 @@ def _sized(subject: str, size: tuple[int, int], devices: Sequence[RooflineDevice
 
 
 def roofline_table(roofline: Roofline, *, layers: bool = False, width: int | None = None) -> str:
-    """Return tables for the terminal: parts, or with `layers` every node, then the floors."""
+    """Return tables for the terminal: parts, or with `layers` every node, then the floors.
+
+    Args:
+        roofline: of a model at its sizes.
+        layers: show every node.
+        width: columns of the terminal; None does not wrap.
+    """
     tables = []
     for sized in roofline.sizes:
         title = f"{roofline.subject} {sized.size[0]}x{sized.size[1]}"
@@ -271,6 +304,10 @@ def _layer_rows(sized: SizedRoofline) -> list[list[str]]:
 def write_roofline(path: Path, roofline: Roofline) -> Path:
     """Write a roofline as JSON.
 
+    Args:
+        path: the file.
+        roofline: of a model at its sizes.
+
     Raises:
         InputError: the place cannot be written.
     """
@@ -278,7 +315,11 @@ def write_roofline(path: Path, roofline: Roofline) -> Path:
 
 
 def roofline_text(roofline: Roofline) -> str:
-    """Return a roofline as JSON, one node or kernel on a line."""
+    """Return a roofline as JSON, one node or kernel on a line.
+
+    Args:
+        roofline: of a model at its sizes.
+    """
     content = roofline.to_json()
     sizes = ",\n".join(_sized_lines(sized) for sized in content.pop("sizes"))
     return f'{json.dumps(content)[:-1]}, "sizes": [\n{sizes}\n]}}'
@@ -294,6 +335,9 @@ def _sized_lines(sized: Mapping[str, Any]) -> str:
 
 def roofline_from_json(content: Mapping[str, Any]) -> Roofline:
     """Return the roofline of which `Roofline.to_json` made `content`.
+
+    Args:
+        content: as `json.loads` gives it.
 
     Raises:
         InputError: a field is missing, unknown or not of its kind, or a floor does not follow.

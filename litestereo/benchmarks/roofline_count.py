@@ -55,6 +55,10 @@ _BYTES: dict[int, int] = {
 def with_size(model: ModelProto, size: tuple[int, int]) -> ModelProto:
     """Return a copy whose pictures have this (height, width), its constants folded.
 
+    Args:
+        model: graph of any size, or of this one; it stays as it is.
+        size: (height, width).
+
     Raises:
         InputError: the graph is fixed at another size.
         ExportError: it cannot be simplified.
@@ -76,12 +80,20 @@ def with_size(model: ModelProto, size: tuple[int, int]) -> ModelProto:
 
 
 def count_layers(model: ModelProto) -> tuple[Layer, ...]:
-    """Return what every node of a graph of fixed size computes and moves, in its order."""
+    """Return what every node of a graph of fixed size computes and moves, in its order.
+
+    Args:
+        model: of fixed size, with its constants folded.
+    """
     return _Graph(model).layers()
 
 
 def count_kernels(model: ModelProto) -> tuple[Kernel, ...]:
-    """Return the kernels that a fusing engine makes of the graph, in the order they start."""
+    """Return the kernels that a fusing engine makes of the graph, in the order they start.
+
+    Args:
+        model: of fixed size, with its constants folded.
+    """
     return _Graph(model).kernels()
 
 

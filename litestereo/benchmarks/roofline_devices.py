@@ -30,7 +30,12 @@ class RooflineDevice:
     source: str
 
     def floor_ms(self, *, operations: float, traffic_bytes: float) -> float:
-        """Return the least time for so much work: the slower of arithmetic and memory."""
+        """Return the least time for so much work: the slower of arithmetic and memory.
+
+        Args:
+            operations: floating-point, in FP16.
+            traffic_bytes: between chip and memory.
+        """
         seconds = max(operations / self.half_flops, traffic_bytes / self.bytes_per_s)
         return 1e3 * seconds
 
@@ -81,6 +86,9 @@ DEVICES = {
 
 def devices_called(names: tuple[str, ...]) -> tuple[RooflineDevice, ...]:
     """Return the devices of these names, all of them for none.
+
+    Args:
+        names: as in `DEVICES`.
 
     Raises:
         InputError: one is unknown.

@@ -18,6 +18,10 @@ __all__ = ["graph_of"]
 def graph_of(subject: str, size: tuple[int, int]) -> ModelProto:
     """Return the simplified graph of a model or an artefact, with this (height, width).
 
+    Args:
+        subject: a model's name, or an artefact's file.
+        size: (height, width).
+
     Raises:
         InputError: no such model or file, or a size that it does not take.
         ExportError: the model cannot be exported at this size.

@@ -108,7 +108,15 @@ def cover(
     near_duplicates: int,
     held_out: int,
 ) -> Coverage:
-    """Return what the chosen `pairs` cover."""
+    """Return what the chosen `pairs` cover.
+
+    Args:
+        pairs: what was measured of them.
+        candidates: how many pairs came.
+        unusable: names and reasons of those that could not be used.
+        near_duplicates: how many show what others show.
+        held_out: how many of the chosen ones judge.
+    """
     weights = np.array([pair.matched for pair in pairs])
     shares = np.stack([pair.disparities for pair in pairs])
     histogram = weights @ shares / max(weights.sum(), 1e-9)
@@ -133,6 +141,12 @@ def cover(
 
 def require_enough(distinct: int, *, candidates: int, near_duplicates: int, unusable: int) -> None:
     """Refuse a set of too few different pairs.
+
+    Args:
+        distinct: how many different pairs there are.
+        candidates: how many came.
+        near_duplicates: how many show what others show.
+        unusable: how many could not be used.
 
     Raises:
         CalibrationError: saying how many there are, why, and what to do.

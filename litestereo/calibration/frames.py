@@ -45,7 +45,11 @@ class NetworkPair:
         return {"left": self.left, "right": self.right}
 
     def cropped(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the part of a network's map that shows the picture, in the network's pixels."""
+        """Return the part of a network's map that shows the picture, in the network's pixels.
+
+        Args:
+            padded: (H, W) float32, as the network gave it.
+        """
         top, left = self.frame.top, self.frame.left
         height, width = self.frame.scaled_size
         return padded[top : top + height, left : left + width]
@@ -82,6 +86,12 @@ def network_pairs(
 ) -> Iterator[NetworkPair]:
     """Yield pairs of a set as the network sees them, one in memory at a time; see `network_pair`.
 
+    Args:
+        calibration: the set, which reads the pictures.
+        stored: which of its pairs.
+        size: (height, width) of a fixed-size artefact; None takes each picture's own.
+        limit: (height, width) within which pictures are kept.
+
     Raises:
         CalibrationError: a picture is damaged.
     """
@@ -91,6 +101,10 @@ def network_pairs(
 
 def require_fitting(pairs: Sequence[StoredPair], *, size: tuple[int, int] | None) -> None:
     """Refuse pairs that would leave most of a fixed-size artefact's input to padding.
+
+    Args:
+        pairs: of a set.
+        size: (height, width) of the artefact; None takes any.
 
     Raises:
         CalibrationError: with both sizes.

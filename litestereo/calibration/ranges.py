@@ -53,6 +53,9 @@ class ActivationStatistics:
     def add(self, values: NDArray[np.float32]) -> None:
         """Take the values of one more pair, (N, C, ...).
 
+        Args:
+            values: (N, C, ...) float32.
+
         Raises:
             CalibrationError: one of them is no finite number.
         """
@@ -78,7 +81,11 @@ class ActivationStatistics:
         self.counts += np.histogram(sample, _BINS, (0.0, self.limit))[0]
 
     def threshold(self, method: RangeMethod) -> float:
-        """Return the absolute value at which the range ends; 0 for a tensor of zeros."""
+        """Return the absolute value at which the range ends; 0 for a tensor of zeros.
+
+        Args:
+            method: how outliers are treated.
+        """
         if method == "minmax" or self.largest == 0:
             return self.largest
         find = {"percentile": _percentile, "entropy": _entropy, "mse": _mse}[method]
@@ -90,6 +97,9 @@ def step_of(threshold: float | NDArray[np.float32]) -> NDArray[np.float32]:
 
     Rounded up, so that nothing inside the range is clipped, and never below half's normal numbers;
     the typed half graph then has the very same steps as the FP32 one.
+
+    Args:
+        threshold: absolute value at which the range ends, of the tensor or of each channel.
     """
     wanted = np.maximum(np.asarray(threshold, np.float64) / LEVELS, _SMALLEST_STEP)
     half = wanted.astype(np.float16)

@@ -17,7 +17,11 @@ camera that stands still differ by its noise, under 1; other places of one drive
 
 
 def drop_near_duplicates(pairs: Sequence[PairStatistics]) -> list[int]:
-    """Return the indices of the pairs that show something that no earlier one shows."""
+    """Return the indices of the pairs that show something that no earlier one shows.
+
+    Args:
+        pairs: what was measured of each pair.
+    """
     kept: list[int] = []
     seen: list[NDArray[np.float32]] = []
     for index, pair in enumerate(pairs):
@@ -36,6 +40,10 @@ def pick_diverse(pairs: Sequence[PairStatistics], *, count: int) -> list[int]:
     This is Gonzalez's k-centre: no point ends up farther from a picked one than twice the best
     possible. The first is the one nearest to the middle, so that the order begins with what is
     ordinary and goes on with what is not.
+
+    Args:
+        pairs: what was measured of each pair.
+        count: how many are wanted.
     """
     if not pairs:
         return []

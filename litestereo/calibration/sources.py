@@ -50,6 +50,10 @@ def find_candidates(texts: Sequence[str], *, options: CalibrateOptions) -> Candi
     Videos hold both eyes side by side. What else there is must be two files or patterns, left and
     right, or any number of them with `options.side_by_side`.
 
+    Args:
+        texts: folders, patterns, pictures and videos, as typed.
+        options: how pictures and videos are read.
+
     Raises:
         CalibrationError: nothing is there, or it is not clear what belongs together.
         InputError: left and right pictures differ in number or name.
@@ -82,7 +86,13 @@ def find_candidates(texts: Sequence[str], *, options: CalibrateOptions) -> Candi
 
 @dataclass(frozen=True, slots=True)
 class CandidateList:
-    """Candidates, read anew each time they are gone through: the order is always the same."""
+    """Candidates, read anew each time they are gone through: the order is always the same.
+
+    Attributes:
+        pairs: pictures, not read yet.
+        videos: files with both eyes side by side.
+        every_s: seconds between two frames of a video.
+    """
 
     pairs: tuple[PairSource, ...]
     videos: tuple[Path, ...]
@@ -96,7 +106,11 @@ class CandidateList:
             yield from _frames(path, self.every_s)
 
     def only(self, positions: Collection[int]) -> Iterator[Candidate | None]:
-        """Yield as `__iter__` does, None for pictures that are not at `positions`."""
+        """Yield as `__iter__` does, None for pictures that are not at `positions`.
+
+        Args:
+            positions: counted from 0, pictures first; frames of videos come all.
+        """
         for position, source in enumerate(self.pairs):
             yield _read(source) if position in positions else None
         for path in self.videos:

@@ -69,7 +69,12 @@ class PairStatistics:
 
 
 def measure_pair(pair: StereoPair, *, name: str) -> PairStatistics:
-    """Return the statistics of a pair; takes some 20 ms on one core."""
+    """Return the statistics of a pair; takes some 20 ms on one core.
+
+    Args:
+        pair: the pictures.
+        name: what to call it.
+    """
     cv2 = import_cv2("looking at a pair")
     both = np.concatenate([pair.left, pair.right])
     small = [_smaller(image) for image in (pair.left, pair.right)]

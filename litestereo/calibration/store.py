@@ -68,11 +68,18 @@ class CalibrationSet:
     sha256: str
 
     def part(self, *, held_out: bool) -> tuple[StoredPair, ...]:
-        """Return the pairs that judge, or those that give the ranges."""
+        """Return the pairs that judge, or those that give the ranges.
+
+        Args:
+            held_out: True for those that judge.
+        """
         return tuple(pair for pair in self.pairs if pair.held_out == held_out)
 
     def read(self, stored: StoredPair) -> StereoPair:
         """Return a pair's pictures.
+
+        Args:
+            stored: one of its pairs.
 
         Raises:
             CalibrationError: they are missing, damaged, or not those that were put there.
@@ -93,6 +100,9 @@ class CalibrationSet:
 
 def require_free(folder: Path) -> None:
     """Refuse to write over anything.
+
+    Args:
+        folder: where a set is to be written.
 
     Raises:
         CalibrationError: something is there.
@@ -142,6 +152,9 @@ def write_set(
 
 def load_set(folder: Path) -> CalibrationSet:
     """Open a set; its pictures are read, and checked, when they are needed.
+
+    Args:
+        folder: that `stereo-calibrate` wrote.
 
     Raises:
         CalibrationError: it is none, is of another format, or its list was changed.

@@ -261,7 +261,11 @@ def bench_readme(
 
 
 def bench_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-bench`; `arguments` replaces the command line's, and `run` may be left out."""
+    """Run `stereo-bench`; `arguments` replaces the command line's, and `run` may be left out.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     names = {command.name for command in bench_app.registered_commands}
     if given and given[0] not in {*names, "-h", "--help", "--version"}:

@@ -62,5 +62,9 @@ def calibrate(
 
 
 def calibrate_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-calibrate`; `arguments` replaces the command line's."""
+    """Run `stereo-calibrate`; `arguments` replaces the command line's.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     return run_command(calibrate_app, name="stereo-calibrate", arguments=arguments)

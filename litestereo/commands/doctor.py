@@ -63,5 +63,9 @@ def doctor(
 
 
 def doctor_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-doctor`; `arguments` replaces the command line's."""
+    """Run `stereo-doctor`; `arguments` replaces the command line's.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     return run_command(doctor_app, name="stereo-doctor", arguments=arguments)

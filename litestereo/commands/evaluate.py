@@ -105,5 +105,9 @@ def evaluate(
 
 
 def eval_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-eval`; `arguments` replaces the command line's."""
+    """Run `stereo-eval`; `arguments` replaces the command line's.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     return run_command(eval_app, name="stereo-eval", arguments=arguments)

@@ -202,5 +202,9 @@ def _model_table() -> str:
 
 
 def export_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-export`; `arguments` replaces the command line's."""
+    """Run `stereo-export`; `arguments` replaces the command line's.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     return run_command(export_app, name="stereo-export", arguments=arguments)

@@ -80,5 +80,9 @@ def plan(
 
 
 def plan_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-plan`; `arguments` replaces the command line's."""
+    """Run `stereo-plan`; `arguments` replaces the command line's.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     return run_command(plan_app, name="stereo-plan", arguments=arguments)

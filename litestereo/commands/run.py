@@ -311,5 +311,9 @@ def _watched(reports: Any, *, total: int) -> list[Any]:  # noqa: ANN401 - PairRe
 
 
 def run_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-run`; `arguments` replaces the command line's."""
+    """Run `stereo-run`; `arguments` replaces the command line's.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     return run_command(run_app, name="stereo-run", arguments=arguments)

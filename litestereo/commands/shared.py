@@ -43,12 +43,22 @@ def command_app() -> typer.Typer:
 
 
 def example(text: str) -> str:
-    """Return the end of a help text: one line to copy (the escape keeps its line breaks)."""
+    """Return the end of a help text: one line to copy (the escape keeps its line breaks).
+
+    Args:
+        text: the line.
+    """
     return f"\b\nExample:\n  {text}"
 
 
 def run_command(app: typer.Typer, *, name: str, arguments: Sequence[str] | None) -> int:
-    """Run `app`, turning our own errors into one line; return the exit status."""
+    """Run `app`, turning our own errors into one line; return the exit status.
+
+    Args:
+        app: the command.
+        name: what it is called, for messages.
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _stoppable(name):
@@ -97,13 +107,21 @@ def _print_version(asked: bool) -> None:
 
 
 def say(*lines: str) -> None:
-    """Print words for a person, on stderr."""
+    """Print words for a person, on stderr.
+
+    Args:
+        lines: without their line breaks.
+    """
     for line in lines:
         print(line, file=sys.stderr)
 
 
 def scenes_watched(scenes: Any) -> Iterator[Any]:  # noqa: ANN401 - Scene, not loaded yet
-    """Yield the scenes; show a bar on a terminal, else a line as each one begins."""
+    """Yield the scenes; show a bar on a terminal, else a line as each one begins.
+
+    Args:
+        scenes: a sequence of `Scene`.
+    """
     if sys.stderr.isatty():
         with typer.progressbar(scenes, label="scenes", file=sys.stderr) as bar:
             yield from bar

@@ -195,5 +195,9 @@ class _Progress:
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stereo-train`; `arguments` replaces the command line's."""
+    """Run `stereo-train`; `arguments` replaces the command line's.
+
+    Args:
+        arguments: words that replace the command line's; None takes those of `sys.argv`.
+    """
     return run_command(train_app, name="stereo-train", arguments=arguments)

@@ -33,7 +33,16 @@ def make_manifest(
     precision_map: Mapping[str, object],
     quantization: Mapping[str, object] | None = None,
 ) -> Manifest:
-    """Return the manifest of `graph`, made as `options` say from the file `weights`."""
+    """Return the manifest of `graph`, made as `options` say from the file `weights`.
+
+    Args:
+        options: what was asked for.
+        weights: file that they were read from.
+        graph: as it is written, but for the manifest.
+        parity: what the gate measured.
+        precision_map: which nodes compute in what.
+        quantization: of an INT8 graph; None for others.
+    """
     tools = {name: version(name) for name in _TOOLS}
     return Manifest(
         model=options.model,
@@ -54,7 +63,12 @@ def make_manifest(
 
 
 def with_manifest(graph: ModelProto, manifest: Manifest) -> ModelProto:
-    """Return a copy of `graph` that carries `manifest`, and the producer's name."""
+    """Return a copy of `graph` that carries `manifest`, and the producer's name.
+
+    Args:
+        graph: stays as it is.
+        manifest: what it says of itself.
+    """
     artifact = ModelProto()
     artifact.CopyFrom(graph)
     del artifact.metadata_props[:]
@@ -71,6 +85,9 @@ def with_manifest(graph: ModelProto, manifest: Manifest) -> ModelProto:
 def require_onnx_suffix(path: Path) -> None:
     """Raise before any work is done for a file that would be called wrongly.
 
+    Args:
+        path: the file.
+
     Raises:
         ExportError: if the file is not called .onnx.
     """
@@ -83,6 +100,10 @@ def require_onnx_suffix(path: Path) -> None:
 def write_artifact(artifact: ModelProto, path: Path) -> Path:
     """Write an artefact, under a temporary name until it is whole, and return its path.
 
+    Args:
+        artifact: with its manifest.
+        path: the file.
+
     Raises:
         ExportError: if the file is not called .onnx.
         InputError: if the place cannot be written.
@@ -92,5 +113,9 @@ def write_artifact(artifact: ModelProto, path: Path) -> Path:
 
 
 def sha256_of(content: bytes) -> str:
-    """Return the SHA-256 of `content` in hexadecimal."""
+    """Return the SHA-256 of `content` in hexadecimal.
+
+    Args:
+        content: any bytes.
+    """
     return hashlib.sha256(content).hexdigest()

@@ -73,7 +73,11 @@ class Convolution:
         return "/".join(parts[:-1] if len(parts) > 2 else parts)
 
     def cost(self, shape: tuple[int, ...]) -> float:
-        """Return the multiply-adds for an input of `shape` (N, C, H, W)."""
+        """Return the multiply-adds for an input of `shape` (N, C, H, W).
+
+        Args:
+            shape: (N, C, H, W) of what goes in.
+        """
         return float(shape[0] * np.prod(shape[2:]) * self.weights_per_input)
 
 
@@ -91,7 +95,11 @@ class Plan:
 
 
 def plan_convolutions(master: ModelProto) -> Plan:
-    """Return which convolutions of a simplified FP32 graph may be quantised, and why not others."""
+    """Return which convolutions of a simplified FP32 graph may be quantised, and why not others.
+
+    Args:
+        master: the simplified FP32 graph.
+    """
     weights = {tensor.name: tensor for tensor in master.graph.initializer}
     candidates, kept = [], {}
     for node in master.graph.node:
@@ -108,7 +116,11 @@ def plan_convolutions(master: ModelProto) -> Plan:
 
 
 def blocks_of(convolutions: tuple[Convolution, ...]) -> dict[str, tuple[Convolution, ...]]:
-    """Return the convolutions by block, in the graph's order."""
+    """Return the convolutions by block, in the graph's order.
+
+    Args:
+        convolutions: in the graph's order.
+    """
     blocks: dict[str, list[Convolution]] = defaultdict(list)
     for convolution in convolutions:
         blocks[convolution.block].append(convolution)

@@ -98,7 +98,11 @@ def disagreement(
 
 
 def mean_disagreement(parts: Sequence[Disagreement]) -> Disagreement:
-    """Return the mean of every figure over the pairs; growths may cancel, as they do in a score."""
+    """Return the mean of every figure over the pairs; growths may cancel, as they do in a score.
+
+    Args:
+        parts: one of each pair.
+    """
     return Disagreement(
         **{
             field.name: float(np.mean([getattr(part, field.name) for part in parts]))
@@ -112,6 +116,10 @@ def roughness_px(quantised_px: _Map, reference_px: _Map) -> float:
 
     The patches are 16x16 pixels, and the quarter that FP32 sees flattest. Checkerboards and steps
     show here, which hardly move a mean difference.
+
+    Args:
+        quantised_px: (H, W) float32 disparity.
+        reference_px: (H, W) float32 disparity of FP32.
     """
     rough = _plane_deviation(quantised_px), _plane_deviation(reference_px)
     flattest = rough[1] <= np.quantile(rough[1], _FLATTEST)

@@ -27,18 +27,30 @@ _HALF_SUFFIX = "::float32"
 
 
 def op_histogram(model: ModelProto) -> dict[str, int]:
-    """Return how often each operator occurs, most frequent first."""
+    """Return how often each operator occurs, most frequent first.
+
+    Args:
+        model: the graph, which stays as it is.
+    """
     return dict(Counter(node.op_type for node in model.graph.node).most_common())
 
 
 def opset_of(model: ModelProto) -> int:
-    """Return the version of the default operator set."""
+    """Return the version of the default operator set.
+
+    Args:
+        model: the graph, which stays as it is.
+    """
     versions = {entry.domain: int(entry.version) for entry in model.opset_import}
     return versions.get("", versions.get("ai.onnx", 0))
 
 
 def check_model(model: ModelProto, *, opset: int) -> None:
     """Raise unless `model` is self-contained, valid and of exactly this `opset`.
+
+    Args:
+        model: the graph, which stays as it is.
+        opset: of the default operator set.
 
     Raises:
         ExportError: naming what is wrong.
@@ -56,7 +68,12 @@ def check_model(model: ModelProto, *, opset: int) -> None:
 
 
 def rename_inputs(model: ModelProto, names: Mapping[str, str]) -> None:
-    """Rename graph inputs, and their uses, in place."""
+    """Rename graph inputs, and their uses, in place.
+
+    Args:
+        model: is changed.
+        names: new name by old name; others stay.
+    """
     for value in model.graph.input:
         value.name = names.get(value.name, value.name)
     for node in model.graph.node:
@@ -64,7 +81,12 @@ def rename_inputs(model: ModelProto, names: Mapping[str, str]) -> None:
 
 
 def attach_weights(model: ModelProto, weights: Mapping[str, npt.NDArray[np.float32]]) -> ModelProto:
-    """Return a copy in which the graph inputs named in `weights` became initializers."""
+    """Return a copy in which the graph inputs named in `weights` became initializers.
+
+    Args:
+        model: the graph, which stays as it is.
+        weights: by the input's name.
+    """
     attached = ModelProto()
     attached.CopyFrom(model)
     kept = [value for value in attached.graph.input if value.name not in weights]
@@ -81,6 +103,10 @@ def store_weights_in_half(model: ModelProto, names: Iterable[str]) -> None:
     """Store these initializers as float16, in place, each followed by a Cast to float32.
 
     The stored tensor keeps its name; the Cast's result takes the name with a suffix.
+
+    Args:
+        model: is changed.
+        names: of float32 initializers.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     renamed: dict[str, str] = {}
@@ -102,7 +128,11 @@ def store_weights_in_half(model: ModelProto, names: Iterable[str]) -> None:
 
 
 def constants_to_initializers(model: ModelProto) -> None:
-    """Turn Constant nodes into initializers, in place, so that there is one kind of constant."""
+    """Turn Constant nodes into initializers, in place, so that there is one kind of constant.
+
+    Args:
+        model: is changed.
+    """
     kept = []
     for node in model.graph.node:
         if node.op_type != "Constant":
@@ -127,6 +157,9 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
 
 def tensor_types(model: ModelProto) -> dict[str, int]:
     """Return the element type (`onnx.TensorProto.FLOAT`, ...) of every tensor in the graph.
+
+    Args:
+        model: the graph, which stays as it is.
 
     Raises:
         ExportError: if shape inference cannot tell one of them.

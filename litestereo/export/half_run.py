@@ -32,7 +32,12 @@ _Array = npt.NDArray[Any]
 def half_outputs(
     graph: ModelProto, pair: Pair
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Run a typed graph on a pair; gives disparity in pixels and confidence, both (H, W)."""
+    """Run a typed graph on a pair; gives disparity in pixels and confidence, both (H, W).
+
+    Args:
+        graph: with inputs `left` and `right`.
+        pair: pictures of a size that the graph takes.
+    """
     evaluator = ReferenceEvaluator(graph, new_ops=list(_FAST))
     # Numbers that leave half's range become infinite here as they do on a GPU, without a warning
     # from NumPy; the gate sees them in the result.

@@ -116,7 +116,16 @@ def choose_blocks(
     options: Int8Options,
     progress: Progress = lambda _: None,
 ) -> Sensitivity:
-    """Return the largest set of blocks whose disparities stay near FP32's on `pairs`."""
+    """Return the largest set of blocks whose disparities stay near FP32's on `pairs`.
+
+    Args:
+        dynamic: the FP32 graph for any size.
+        plan: which convolutions may be quantised.
+        statistics: of activations, by tensor.
+        pairs: that judge each set of blocks.
+        options: how far from FP32 it may be, and how ranges are chosen.
+        progress: gets lines for a person.
+    """
     import onnxruntime
 
     blocks = blocks_of(plan.candidates)
@@ -148,6 +157,10 @@ def typed_int8(model: ModelProto, *, widened: tuple[str, ...] = ()) -> ModelProt
     """Return a Q/DQ graph of opset 17 with everything around the Q/DQ in half, in opset 19.
 
     The steps are the same numbers: `step_of` takes only those that half holds.
+
+    Args:
+        model: the Q/DQ graph.
+        widened: tensors that must not be stored in half; what makes or reads them stays FP32.
 
     Raises:
         ExportError: the result is not valid ONNX.

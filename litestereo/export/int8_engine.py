@@ -56,6 +56,10 @@ def keep_faster(
 def mark(artifact: Path, choice: Choice) -> None:
     """Note in an INT8 artefact's manifest what was measured; its graph, and engines, stay valid.
 
+    Args:
+        artifact: file that is written anew.
+        choice: what TensorRT's engines took.
+
     Raises:
         EngineError: it is no artefact.
         InputError: it cannot be written.

@@ -118,6 +118,11 @@ def held_out_pairs(
 ) -> Iterator[HeldOut]:
     """Yield the pairs that judge: those of the folders, else those that the set holds out.
 
+    Args:
+        calibration: the set.
+        folders: data sets as `stereo-eval` takes them; empty takes the set's own.
+        size: (height, width) of a fixed-size graph; None takes each picture's own.
+
     Raises:
         ExportError: a folder has a scene that cannot be used, or none.
         InputError: a picture cannot be read.
@@ -169,6 +174,12 @@ def judge_int8(
     A typed half graph is computed by ONNX's reference evaluator, which takes its time, on the
     first few pairs.
 
+    Args:
+        model: the INT8 graph.
+        master: the simplified FP32 graph.
+        calibration: whose held-out pairs judge.
+        options: what was asked for.
+
     Raises:
         ExportError: the held-out scenes cannot be used.
         CalibrationError: a held-out picture is damaged.
@@ -189,12 +200,20 @@ def judge_int8(
 
 
 def literal_session(model: ModelProto) -> Run:
-    """Return a function that computes a graph's disparity node by node as it is written."""
+    """Return a function that computes a graph's disparity node by node as it is written.
+
+    Args:
+        model: the graph, which stays as it is.
+    """
     return _session(model, literal=True)
 
 
 def plain_session(model: ModelProto) -> Run:
-    """Return a function that computes a graph's disparity as ONNX Runtime likes."""
+    """Return a function that computes a graph's disparity as ONNX Runtime likes.
+
+    Args:
+        model: the graph, which stays as it is.
+    """
     return _session(model, literal=False)
 
 

@@ -30,6 +30,9 @@ def with_spelled_softmax(model: ModelProto) -> ModelProto:
 
     ONNX Runtime's CPU kernel turns the tensor about to bring the channels last, and back: for the
     nine weights of each of 480x640 pixels it takes five times as long as the steps.
+
+    Args:
+        model: the graph, which stays as it is.
     """
     graph = Rewriter(model)
     for node in graph.nodes():
@@ -51,7 +54,11 @@ def with_spelled_softmax(model: ModelProto) -> ModelProto:
 
 
 def with_folded_scales(model: ModelProto) -> ModelProto:
-    """Return a copy in which convolutions have taken in the scale per channel that follows them."""
+    """Return a copy in which convolutions have taken in the scale per channel that follows them.
+
+    Args:
+        model: the graph, which stays as it is.
+    """
     graph = Rewriter(model)
     for node in graph.nodes():
         for scale, scaled in (node.input, node.input[::-1]) if node.op_type == "Mul" else ():
@@ -78,6 +85,9 @@ def with_merged_strips(model: ModelProto) -> ModelProto:
     Eight convolutions and three sums become four convolutions on four times the channels: the
     shorter strips are padded with zeros, what passes beside them has a single 1, and the last
     convolution sums.
+
+    Args:
+        model: the graph, which stays as it is.
 
     Raises:
         ExportError: the graph has no such gates.

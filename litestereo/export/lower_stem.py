@@ -32,6 +32,9 @@ def with_stem_in_planes(model: ModelProto) -> ModelProto:
     The kernels are bands: 16 times the multiply-adds in the middle, in one large product that any
     engine has a good kernel for.
 
+    Args:
+        model: the graph, which stays as it is.
+
     Raises:
         ExportError: the graph has no such stem.
     """
@@ -48,6 +51,9 @@ def with_stem_in_blocks(model: ModelProto) -> ModelProto:
 
     A block is four disparities, and one more on each side to read: 24 channels in, 16 out, the same
     kernel for every block, so that the blocks are a batch. Half of the multiply-adds are by zero.
+
+    Args:
+        model: the graph, which stays as it is.
 
     Raises:
         ExportError: the graph has no such stem.

@@ -38,12 +38,21 @@ class CameraModel(nn.Module):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Wrap `model`, whose forward takes and gives (B, C, H, W) float32."""
+        """Wrap `model`, whose forward takes and gives (B, C, H, W) float32.
+
+        Args:
+            model: gives disparity and confidence.
+        """
         super().__init__()
         self.model = model
 
     def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        """Return disparity and confidence of the left picture."""
+        """Return disparity and confidence of the left picture.
+
+        Args:
+            left: (H, W, 3) uint8 RGB.
+            right: same of the right camera.
+        """
         disparity, confidence = self.model(_planes(left), _planes(right))
         # Not squeeze: where the exporter cannot infer the shape it writes an If for it.
         return disparity.flatten(0, 2), confidence.flatten(0, 2)

@@ -37,6 +37,9 @@ _REDUCTIONS = (
 def opset_17_from_18(model: ModelProto) -> ModelProto:
     """Return a copy of `model`, of opset 18, that says the same in opset 17.
 
+    Args:
+        model: the graph, which stays as it is.
+
     Raises:
         ExportError: if an operator or one of its new options has no equal in opset 17.
     """

@@ -44,6 +44,9 @@ def gate_pairs(options: ExportOptions) -> tuple[Pair, Pair]:
     A dynamic artefact is judged at two sizes. A fixed one runs at its own size only, so its second
     pair is the first one in a mirror: the right eye becomes the left one, and all content moves.
 
+    Args:
+        options: what was asked for.
+
     Raises:
         InputError: the pictures of `options.pair` cannot be read or do not belong together.
         ExportError: none are given, and none are bundled.
@@ -65,7 +68,11 @@ def gate_pairs(options: ExportOptions) -> tuple[Pair, Pair]:
 
 
 def mirrored(pair: Pair) -> Pair:
-    """Return the pair as seen in a mirror: again a rectified pair, of other content."""
+    """Return the pair as seen in a mirror: again a rectified pair, of other content.
+
+    Args:
+        pair: pictures of a size that the graph takes.
+    """
     left = np.ascontiguousarray(pair.right[:, ::-1])
     right = np.ascontiguousarray(pair.left[:, ::-1])
     return Pair(f"{pair.name} mirrored", left, right)

@@ -120,12 +120,24 @@ class ParityReport:
 def compare(
     graph: ModelProto, *, model: torch.nn.Module, pairs: Sequence[Pair], run: Run
 ) -> tuple[ParityCase, ...]:
-    """Return how far `graph`, computed by `run`, lies from the FP32 torch `model` on each pair."""
+    """Return how far `graph`, computed by `run`, lies from the FP32 torch `model` on each pair.
+
+    Args:
+        graph: what is judged.
+        model: the reference, in evaluation mode.
+        pairs: of sizes that the graph takes.
+        run: computes a graph on a pair.
+    """
     return tuple(_case(pair, run(graph, pair), _torch_outputs(model, pair)) for pair in pairs)
 
 
 def onnxruntime_outputs(graph: ModelProto, pair: Pair) -> tuple[_Map, _Map]:
-    """Run a graph on the CPU with ONNX Runtime; gives disparity and confidence."""
+    """Run a graph on the CPU with ONNX Runtime; gives disparity and confidence.
+
+    Args:
+        graph: with inputs `left` and `right`.
+        pair: pictures of a size that the graph takes.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(

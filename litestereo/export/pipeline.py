@@ -78,7 +78,13 @@ class ExportReport:
 def export(
     options: ExportOptions, *, output: Path, progress: Progress = lambda _: None
 ) -> ExportReport:
-    """Do what `litestereo.export.export_artifact` says."""
+    """Do what `litestereo.export.export_artifact` says.
+
+    Args:
+        options: what was asked for.
+        output: file of the artefact, ending in .onnx.
+        progress: gets lines for a person.
+    """
     require_onnx_suffix(output)
     if options.int8 is not None:
         # Before the minutes that tracing takes.
@@ -130,6 +136,10 @@ def export(
 
 def fp32_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
     """Return the FP32 graph of `model`: each weight an initializer under its state-dict name.
+
+    Args:
+        model: in evaluation mode.
+        options: what was asked for.
 
     Raises:
         ExportError: if a step fails, or a weight got lost on the way.

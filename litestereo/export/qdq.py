@@ -68,6 +68,12 @@ def switched(
 
     It computes what `quantized` would for the blocks that are on, and is for measuring only: one
     session scores every set of blocks.
+
+    Args:
+        master: the simplified FP32 graph.
+        blocks: their convolutions, by name.
+        statistics: of activations, by tensor.
+        options: how ranges are chosen.
     """
     writer = _Writer(master, statistics, options)
     model = writer.write(
@@ -84,7 +90,11 @@ def switched(
 
 
 def switch_of(block: str) -> str:
-    """Return the name of the input that switches a block to 8 bits."""
+    """Return the name of the input that switches a block to 8 bits.
+
+    Args:
+        block: its name.
+    """
     return f"quantize::{block}"
 
 

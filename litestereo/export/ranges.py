@@ -55,7 +55,12 @@ def out_of_half_range(master: ModelProto, *, pairs: Sequence[Pair]) -> dict[str,
 
 
 def measure_ranges(master: ModelProto, *, pairs: Sequence[Pair]) -> dict[str, TensorRange]:
-    """Return the range of every float tensor of an FP32 graph, the worst over `pairs`."""
+    """Return the range of every float tensor of an FP32 graph, the worst over `pairs`.
+
+    Args:
+        master: the FP32 graph, which stays as it is.
+        pairs: that are run through it.
+    """
     model = ModelProto()
     model.CopyFrom(master)
     constants_to_initializers(model)

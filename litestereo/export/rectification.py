@@ -48,6 +48,9 @@ _Map = npt.NDArray[np.float32]
 def rectification_for(options: ExportOptions) -> GraphRectification:
     """Return what an export with a calibration rectifies, and to which size.
 
+    Args:
+        options: whose `rig` is not None.
+
     Raises:
         ExportError: the calibration does not say for which pictures it is.
         InputError: it cannot be read, or is of rectified pictures.
@@ -69,6 +72,10 @@ def rectifying_graph(graph: ModelProto, rectification: GraphRectification) -> Mo
     """Return a graph with the rectification in front: it takes raw pictures of one size.
 
     Where the raw left picture shows nothing, the confidence is 0.
+
+    Args:
+        graph: an artefact's, without rectification.
+        rectification: the rig, and the sizes before and after.
 
     Raises:
         ExportError: the graph does not begin as an artefact's does, or the result is not valid.
@@ -119,7 +126,12 @@ def rectifying_manifest(
 
 
 def rectifying_map(precision_map: Mapping[str, object], graph: ModelProto) -> dict[str, object]:
-    """Return the precision map of a half graph with the rectification as one more FP32 island."""
+    """Return the precision map of a half graph with the rectification as one more FP32 island.
+
+    Args:
+        precision_map: of the graph before.
+        graph: with the rectification.
+    """
     islands = precision_map.get("islands")
     if not isinstance(islands, dict):
         return dict(precision_map)
@@ -129,6 +141,9 @@ def rectifying_map(precision_map: Mapping[str, object], graph: ModelProto) -> di
 
 def sampling_error_levels(rectification: GraphRectification) -> float:
     """Return how far ONNX Runtime's sampling is from a sum in double precision, on noise.
+
+    Args:
+        rectification: the rig, and the sizes before and after.
 
     Raises:
         ExportError: farther than `SAMPLING_LIMIT_LEVELS`; the engine could not be trusted.
@@ -151,7 +166,11 @@ def sampling_error_levels(rectification: GraphRectification) -> float:
 
 
 def sampler_model(rectification: GraphRectification) -> ModelProto:
-    """Return the left eye's sampling as a model of its own, to check and to time it."""
+    """Return the left eye's sampling as a model of its own, to check and to time it.
+
+    Args:
+        rectification: the rig, and the sizes before and after.
+    """
     maps = _maps(Rectifier(rectification.rig))["left"]
     nodes, constants = _sampler("left", maps, raw_size=rectification.raw_size)
     sampled = nodes[-1].output[0]

@@ -21,6 +21,11 @@ class Rewriter:
     """A copy of a graph that is being rewritten."""
 
     def __init__(self, model: ModelProto) -> None:
+        """Copy the graph.
+
+        Args:
+            model: is copied.
+        """
         self._model = ModelProto()
         self._model.CopyFrom(model)
         self._tensors = {tensor.name: tensor for tensor in self._model.graph.initializer}
@@ -31,12 +36,23 @@ class Rewriter:
         return list(self._nodes)
 
     def array(self, name: str) -> Array | None:
-        """Return a constant's value, None for what is computed."""
+        """Return a constant's value, None for what is computed.
+
+        Args:
+            name: of a tensor.
+        """
         tensor = self._tensors.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
     def weights(self, conv: NodeProto) -> tuple[Array, Array]:
-        """Return the kernel and bias of a convolution."""
+        """Return the kernel and bias of a convolution.
+
+        Args:
+            conv: a Conv node.
+
+        Raises:
+            ExportError: the weights are computed.
+        """
         kernel = self.array(conv.input[1])
         if kernel is None:
             raise ExportError(f"{conv.name} has computed weights; simplify the graph first")
@@ -44,25 +60,47 @@ class Rewriter:
         return kernel, np.zeros(len(kernel), np.float32) if bias is None else bias
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
-        """Store a constant, and return its name."""
+        """Store a constant, and return its name.
+
+        Args:
+            name: replaces a constant of this name.
+            value: is copied.
+        """
         self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def producer(self, name: str) -> NodeProto | None:
-        """Return the node that makes a tensor."""
+        """Return the node that makes a tensor.
+
+        Args:
+            name: of the tensor.
+        """
         return next((node for node in self._nodes if name in node.output), None)
 
     def readers(self, name: str) -> list[NodeProto]:
-        """Return the nodes that read a tensor."""
+        """Return the nodes that read a tensor.
+
+        Args:
+            name: of the tensor.
+        """
         return [node for node in self._nodes if name in node.input]
 
     def only_reader(self, name: str) -> NodeProto:
-        """Return the one node that reads a tensor."""
+        """Return the one node that reads a tensor.
+
+        Args:
+            name: of the tensor.
+        """
         (reader,) = self.readers(name)
         return reader
 
     def replace(self, old: Sequence[NodeProto], new: Sequence[NodeProto]) -> None:
-        """Put nodes in the place of others, where the last of those stands."""
+        """Put nodes in the place of others, where the last of those stands.
+
+        Args:
+            old: nodes of this graph.
+            new: in their order.
+        """
         gone = {id(node) for node in old}
         last = max(index for index, node in enumerate(self._nodes) if id(node) in gone)
         before = [node for node in self._nodes[:last] if id(node) not in gone]
@@ -99,7 +137,16 @@ def make_conv(
     *,
     grouped: bool = False,
 ) -> NodeProto:
-    """Return a convolution that keeps the size, and store its weights."""
+    """Return a convolution that keeps the size, and store its weights.
+
+    Args:
+        graph: that keeps the weights.
+        name: of the node; its output is `name`.out.
+        x: tensor that goes in.
+        kernel: (out, in, ...) float32, odd lengths.
+        biases: of the outputs, joined in their order.
+        grouped: each output channel has its own inputs (depthwise).
+    """
     inputs = [
         x,
         graph.constant(f"{name}.weight", kernel),
@@ -111,12 +158,25 @@ def make_conv(
 
 
 def make_node(kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> NodeProto:  # noqa: ANN401
-    """Return a node that is called as what it makes, unless `name` says otherwise."""
+    """Return a node that is called as what it makes, unless `name` says otherwise.
+
+    Args:
+        kind: of operator.
+        inputs: names of tensors.
+        output: name of the one tensor that it makes.
+        attributes: of the operator, and `name`.
+    """
     return helper.make_node(kind, list(inputs), [output], **{"name": output, **attributes})
 
 
 def copy_node(node: NodeProto, inputs: Iterable[str], output: str) -> NodeProto:
-    """Return a copy of a node with other inputs and another output."""
+    """Return a copy of a node with other inputs and another output.
+
+    Args:
+        node: stays as it is.
+        inputs: names of tensors.
+        output: name of the one tensor that it makes.
+    """
     made = NodeProto()
     made.CopyFrom(node)
     made.input[:], made.output[:] = list(inputs), [output]
@@ -125,6 +185,10 @@ def copy_node(node: NodeProto, inputs: Iterable[str], output: str) -> NodeProto:
 
 def require_found(found: object, what: str) -> None:
     """Raise when what was looked for is not in the graph.
+
+    Args:
+        found: nothing, or something.
+        what: was looked for, for the message.
 
     Raises:
         ExportError: it is not there.

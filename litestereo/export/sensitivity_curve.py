@@ -21,6 +21,10 @@ _SMALLEST = 1e-3
 def write_curve(curve: Sensitivity, artifact: Path) -> Path:
     """Write `NAME_sensitivity.json` and `.svg` beside an artefact `NAME.onnx`; return the first.
 
+    Args:
+        curve: of every block, and of the sets that were tried.
+        artifact: where the artefact is, or will be.
+
     Raises:
         InputError: the place cannot be written.
     """
@@ -34,6 +38,9 @@ def curve_svg(curve: Sensitivity) -> str:
 
     Bars are of blocks alone, those that were taken in blue; the line is the budget. The axis is
     logarithmic and ends at the largest bar.
+
+    Args:
+        curve: of every block, and of the sets that were tried.
     """
     largest = max([2.0, *(_finite(one.budget_used) for one in (*curve.alone, *curve.steps))])
     rows = [_bar(one, row, largest, curve.chosen) for row, one in enumerate(curve.alone)]

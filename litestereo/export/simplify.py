@@ -30,6 +30,9 @@ def simplify(model: ModelProto) -> ModelProto:
     be folded into or merged with an input. Weights that are initializers are folded, BatchNorm
     into the convolutions too.
 
+    Args:
+        model: the graph, which stays as it is.
+
     Raises:
         ExportError: if the result is not valid ONNX of opset 17, or lost an input.
     """

@@ -22,7 +22,12 @@ class ImageAttention(nn.Module):
     """Multiply a cost map by gates made from image features with long row and column strips."""
 
     def __init__(self, feature_channels: int, cost_channels: int) -> None:
-        """Size the gates for one scale."""
+        """Size the gates for one scale.
+
+        Args:
+            feature_channels: of the left features at this scale.
+            cost_channels: of the volume at this scale.
+        """
         super().__init__()
         c = cost_channels
         self.conv0 = nn.Conv2d(feature_channels, c, 1)
@@ -32,7 +37,12 @@ class ImageAttention(nn.Module):
         self.conv3 = nn.Conv2d(c, c, 1)
 
     def forward(self, cost: Tensor, features: Tensor) -> Tensor:
-        """Gate `cost` (B, C, H, W) by `features` (B, F, H, W)."""
+        """Gate `cost` (B, C, H, W) by `features` (B, F, H, W).
+
+        Args:
+            cost: (B, C, H, W) float.
+            features: (B, F, H, W) float.
+        """
         base = self.conv0(features)
         short = self.conv0_2(self.conv0_1(base))
         middle = self.conv1_2(self.conv1_1(base))
@@ -68,7 +78,14 @@ class ConvNeXtAggregation(nn.Module):
         expansion: int,
         layer_scale_init: float,
     ) -> None:
-        """Build the U-Net with so many `blocks` at each scale."""
+        """Build the U-Net with so many `blocks` at each scale.
+
+        Args:
+            feature_channels: of the left features at 1/4, 1/8, 1/16 and 1/32.
+            blocks: how many at 1/4, 1/8 and 1/16.
+            expansion: how many times as wide a block is inside.
+            layer_scale_init: where the scale per channel of a ConvNeXt block starts.
+        """
         super().__init__()
 
         def block(channels: int) -> ConvNeXtBlock:
@@ -89,7 +106,12 @@ class ConvNeXtAggregation(nn.Module):
         self.att16 = ImageAttention(f16, _C16)
 
     def forward(self, cost: Tensor, features: Features) -> Tensor:
-        """Map the volume (B, 48, H/4, W/4) and left features to scores of the same shape, >= 0."""
+        """Map the volume (B, 48, H/4, W/4) and left features to scores of the same shape, >= 0.
+
+        Args:
+            cost: (B, 48, H/4, W/4) float.
+            features: of the left picture, finest first.
+        """
         cost4 = self.att4(self.conv0(cost), features[0])
         cost8 = self.att8(self.conv2(self.conv1(cost4)), features[1])
         cost16 = self.att16(self.conv4(self.conv3(cost8)), features[2])
@@ -124,7 +146,13 @@ class FasterNetAggregation(nn.Module):
         *,
         expansion: int,
     ) -> None:
-        """Build the U-Net; at the coarser scales the downsampling holds the first block."""
+        """Build the U-Net; at the coarser scales the downsampling holds the first block.
+
+        Args:
+            feature_channels: of the left features at 1/4, 1/8, 1/16 and 1/32.
+            blocks: how many at 1/4, 1/8 and 1/16.
+            expansion: how many times as wide a block is inside.
+        """
         super().__init__()
 
         def block(channels: int) -> WrappedFasterNetBlock:
@@ -145,7 +173,12 @@ class FasterNetAggregation(nn.Module):
         self.att4 = ImageAttention(f16, _C16)
 
     def forward(self, cost: Tensor, features: Features) -> Tensor:
-        """Map the volume (B, 48, H/4, W/4) and left features to scores of the same shape, >= 0."""
+        """Map the volume (B, 48, H/4, W/4) and left features to scores of the same shape, >= 0.
+
+        Args:
+            cost: (B, 48, H/4, W/4) float.
+            features: of the left picture, finest first.
+        """
         cost4 = self.att0(self.conv0(cost), features[0])
         cost8 = self.att2(self.conv2(self.conv1(cost4)), features[1])
         cost16 = self.att4(self.conv4(self.conv3(cost8)), features[2])

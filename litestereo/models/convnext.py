@@ -17,11 +17,19 @@ class ChannelNorm(nn.LayerNorm):
     """
 
     def __init__(self, channels: int) -> None:
-        """Size the norm; eps is 1e-6."""
+        """Size the norm; eps is 1e-6.
+
+        Args:
+            channels: of what goes in and comes out.
+        """
         super().__init__(channels, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape.
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -29,7 +37,13 @@ class ConvNeXtBlock(nn.Module):
     """Depthwise 7x7, norm and a two-layer pixelwise network, scaled and added to the input."""
 
     def __init__(self, channels: int, *, expansion: int, layer_scale_init: float) -> None:
-        """Size the block; `gamma`, the scale per channel, starts at `layer_scale_init`."""
+        """Size the block; `gamma`, the scale per channel, starts at `layer_scale_init`.
+
+        Args:
+            channels: of what goes in and comes out.
+            expansion: how many times as wide a block is inside.
+            layer_scale_init: where the scale per channel of a ConvNeXt block starts.
+        """
         super().__init__()
         wide = expansion * channels
         self.gamma = nn.Parameter(torch.full((channels,), layer_scale_init))
@@ -39,7 +53,11 @@ class ConvNeXtBlock(nn.Module):
         self.pwconv2 = nn.Linear(wide, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape.
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         y = self.norm(self.dwconv(x))
         y = F.gelu(_pointwise(y, self.pwconv1))
         return x + self.gamma.view(-1, 1, 1) * _pointwise(y, self.pwconv2)

@@ -28,7 +28,12 @@ class FasterNetBlock(nn.Module):
     """A partial convolution, then a two-layer pixelwise network, added to the input."""
 
     def __init__(self, channels: int, *, expansion: int) -> None:
-        """Size the block; its inside is `expansion` times as wide as `channels`."""
+        """Size the block; its inside is `expansion` times as wide as `channels`.
+
+        Args:
+            channels: of what goes in and comes out.
+            expansion: how many times as wide a block is inside.
+        """
         super().__init__()
         wide = expansion * channels
         self.spatial_mixing = _PartialConv(channels)
@@ -40,7 +45,11 @@ class FasterNetBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape.
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         return x + cast(Tensor, self.mlp(self.spatial_mixing(x)))
 
 
@@ -48,12 +57,21 @@ class WrappedFasterNetBlock(nn.Module):
     """A `FasterNetBlock` under the name `block`, as the checkpoints have it off the backbone."""
 
     def __init__(self, channels: int, *, expansion: int) -> None:
-        """Size the block as `FasterNetBlock` does."""
+        """Size the block as `FasterNetBlock` does.
+
+        Args:
+            channels: of what goes in and comes out.
+            expansion: how many times as wide a block is inside.
+        """
         super().__init__()
         self.block = FasterNetBlock(channels, expansion=expansion)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape.
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         return cast(Tensor, self.block(x))
 
 
@@ -104,7 +122,11 @@ class FasterNetBackbone(nn.Module):
         self.stages_3 = _Stage(320, depth=2, first=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map normalised images (B, 3, H, W) to the four maps, finest first."""
+        """Map normalised images (B, 3, H, W) to the four maps, finest first.
+
+        Args:
+            images: (B, 3, H, W) float, normalised.
+        """
         c2 = self.stages_0(self.patch_embed(images))
         c3 = self.stages_1(c2)
         c4 = self.stages_2(c3)

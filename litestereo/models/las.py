@@ -72,7 +72,11 @@ class StereoNetwork(nn.Module):
     """What all five models share: the two images in, disparity and confidence out."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Remember what model this is."""
+        """Remember what model this is.
+
+        Args:
+            spec: the sizes of its parts.
+        """
         super().__init__()
         self.spec = spec
 
@@ -97,7 +101,12 @@ class StereoNetwork(nn.Module):
         return stages.disparity, stages.confidence
 
     def stages(self, left: Tensor, right: Tensor) -> Stages:
-        """Match a pair as `forward` does and give back every stage of it."""
+        """Match a pair as `forward` does and give back every stage of it.
+
+        Args:
+            left: (B, 3, H, W) float32 RGB, 0 to 255; H and W multiples of 32.
+            right: same of the right camera.
+        """
         raise NotImplementedError
 
 
@@ -199,7 +208,12 @@ class Las1(_FeedForwardNetwork):
     """Lite Any Stereo: MobileNetV2 features, a small 3-D stem, ConvNeXt aggregation."""
 
     def __init__(self, spec: ModelSpec, *, layer_scale_init: float = 1e-6) -> None:
-        """Build the network; `layer_scale_init` starts the scales of the ConvNeXt blocks."""
+        """Build the network; `layer_scale_init` starts the scales of the ConvNeXt blocks.
+
+        Args:
+            spec: the sizes of its parts.
+            layer_scale_init: where the scale per channel of a ConvNeXt block starts.
+        """
         super().__init__(spec)
         self.fnet = MobileNetPyramid()
         self.cost_stem_3d = CostStem3d()
@@ -227,7 +241,11 @@ class Las2(_FeedForwardNetwork):
     """Lite Any Stereo 2, sizes S, M and L: FasterNet features and aggregation."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Build the network in the size that `spec` says."""
+        """Build the network in the size that `spec` says.
+
+        Args:
+            spec: the sizes of its parts.
+        """
         super().__init__(spec)
         self.image_norm = _ImageNetNorm()
         self.fnet = FasterNetPyramid()
@@ -256,7 +274,11 @@ class Las2Recurrent(StereoNetwork):
     """Lite Any Stereo 2, size H: the M trunk, then a few recurrent corrections at 1/4."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Build trunk and tail."""
+        """Build trunk and tail.
+
+        Args:
+            spec: the sizes of its parts.
+        """
         super().__init__(spec)
         self.image_norm = _ImageNetNorm()
         self.fnet = FasterNetPyramid()
@@ -270,7 +292,12 @@ class Las2Recurrent(StereoNetwork):
         self.update_block = UpdateBlock(groups=_GROUPS)
 
     def stages(self, left: Tensor, right: Tensor) -> Stages:
-        """Match a pair as `forward` does and give back every stage of it."""
+        """Match a pair as `forward` does and give back every stage of it.
+
+        Args:
+            left: (B, 3, H, W) float32 RGB, 0 to 255; H and W multiples of 32.
+            right: same of the right camera.
+        """
         _check_pair(left, right)
         left_image, right_image = self.image_norm(left), self.image_norm(right)
         features_left, features_right = _features_of_pair(self.fnet, left_image, right_image)
@@ -316,6 +343,10 @@ class Las2Recurrent(StereoNetwork):
 
 def build(spec: ModelSpec, *, layer_scale_init: float | None = None) -> StereoNetwork:
     """Make the network that `spec` describes; `litestereo.models.create` is the public way.
+
+    Args:
+        spec: the sizes of its parts.
+        layer_scale_init: where the scales of ConvNeXt blocks start; None takes the published one.
 
     Raises:
         InputError: layer scales are asked for of a model that has none.

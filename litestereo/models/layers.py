@@ -20,6 +20,9 @@ def full_precision(function: F) -> F:
     Positional arguments are tensors; those in half precision are cast up. Disparities need it:
     float16 numbers are 1/8 px apart beyond 128 px, and a sum over 48 levels in float16 is off by
     up to 0.2 px.
+
+    Args:
+        function: takes tensors and keyword options.
     """
 
     @wraps(function)
@@ -43,7 +46,11 @@ class InstanceNorm(nn.Module):
     """Normalise each channel of each sample over its pixels, in float32; no parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape, zero mean and unit variance over H x W."""
+        """Map (B, C, H, W) to the same shape, zero mean and unit variance over H x W.
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         return _instance_norm(x)
 
 
@@ -58,13 +65,23 @@ class ConvBlock(nn.Module):
     def __init__(
         self, conv: nn.Module, norm: nn.Module | None = None, *, activation: nn.Module | None = None
     ) -> None:
-        """Chain the given parts."""
+        """Chain the given parts.
+
+        Args:
+            conv: comes first.
+            norm: comes next; None leaves it out.
+            activation: comes last; None leaves it out.
+        """
         super().__init__()
         parts = (conv, norm, activation)
         self.block = nn.Sequential(*(part for part in parts if part is not None))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the parts in order to (B, C, H, W)."""
+        """Apply the parts in order to (B, C, H, W).
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         return cast(Tensor, self.block(x))
 
 
@@ -72,7 +89,12 @@ class PyramidLevel(nn.Module):
     """Bring a coarse map up by two and fuse it with the finer one."""
 
     def __init__(self, low_channels: int, high_channels: int) -> None:
-        """Size the level; its output has `high_channels`."""
+        """Size the level; its output has `high_channels`.
+
+        Args:
+            low_channels: of the coarser map.
+            high_channels: of the finer map.
+        """
         super().__init__()
         high = high_channels
         up = nn.ConvTranspose2d(low_channels, high, 4, stride=2, padding=1, bias=False)
@@ -81,5 +103,10 @@ class PyramidLevel(nn.Module):
         self.conv = ConvBlock(fuse, nn.BatchNorm2d(high), activation=nn.LeakyReLU(0.2))
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """Fuse `low` (B, L, H/2, W/2) into `high` (B, C, H, W); gives (B, C, H, W)."""
+        """Fuse `low` (B, L, H/2, W/2) into `high` (B, C, H, W); gives (B, C, H, W).
+
+        Args:
+            low: the coarser map.
+            high: the finer map.
+        """
         return cast(Tensor, self.conv(torch.cat((high, self.deconv(low)), dim=1)))

@@ -75,7 +75,11 @@ class MobileNetBackbone(nn.Module):
         self.block4 = _stage(96, 160, depth=3, stride=2)
 
     def extract(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map normalised images (B, 3, H, W) to the four maps, finest first."""
+        """Map normalised images (B, 3, H, W) to the four maps, finest first.
+
+        Args:
+            images: (B, 3, H, W) float, normalised.
+        """
         x = torch.nn.functional.relu6(self.bn1(self.conv_stem(images)))
         c2 = self.block1(self.block0(x))
         c3 = self.block2(c2)

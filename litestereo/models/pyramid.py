@@ -33,7 +33,11 @@ class MobileNetPyramid(MobileNetBackbone):
         self.out_conv = _out_conv(24)
 
     def forward(self, images: Tensor) -> Features:
-        """Map normalised images (B, 3, H, W) to 24, 32, 96 and 160 channels."""
+        """Map normalised images (B, 3, H, W) to 24, 32, 96 and 160 channels.
+
+        Args:
+            images: (B, 3, H, W) float, normalised.
+        """
         c2, c3, c4, c5 = self.extract(images)
         p4 = self.fpn_layer4(c5, c4)
         p3 = self.fpn_layer3(p4, c3)
@@ -54,7 +58,11 @@ class FasterNetPyramid(nn.Module):
         self.out_conv = _out_conv(40)
 
     def forward(self, images: Tensor) -> Features:
-        """Map normalised images (B, 3, H, W) to 40, 80, 160 and 320 channels."""
+        """Map normalised images (B, 3, H, W) to 40, 80, 160 and 320 channels.
+
+        Args:
+            images: (B, 3, H, W) float, normalised.
+        """
         c2, c3, c4, c5 = self.backbone(images)
         p4 = self.fpn_layer4(c5, c4)
         p3 = self.fpn_layer3(p4, c3)

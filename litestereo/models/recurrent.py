@@ -61,7 +61,13 @@ class LookupPyramid:
     """Two levels of the group-wise volume and of the all-pairs volume, ready to be read."""
 
     def __init__(self, grouped: Tensor, pairs: Tensor, *, groups: int) -> None:
-        """Keep (B * G, D, H, W) and (B, W, H, W) at full and at half resolution of the levels."""
+        """Keep (B * G, D, H, W) and (B, W, H, W) at full and at half resolution of the levels.
+
+        Args:
+            grouped: (B * G, D, H, W) correlation by groups.
+            pairs: (B, W, H, W) correlation of each pixel with each column.
+            groups: G.
+        """
         self.groups = groups
         self.grouped = (_pad_levels(grouped), _pad_levels(_halve_levels(grouped)))
         self.pairs = (_pad_levels(pairs), _pad_levels(_halve_levels(pairs)))
@@ -69,7 +75,11 @@ class LookupPyramid:
         self.columns = columns.view(1, 1, 1, -1)
 
     def read(self, disparity: Tensor) -> Tensor:
-        """Read both volumes around `disparity` (B, 1, H, W), quarter px; gives (B, 162, H, W)."""
+        """Read both volumes around `disparity` (B, 1, H, W), quarter px; gives (B, 162, H, W).
+
+        Args:
+            disparity: (B, 1, H, W) float, quarter pixels.
+        """
         batch, _, height, width = disparity.shape
         parts = []
         for level in range(2):
@@ -88,13 +98,21 @@ class ContextNet(nn.Module):
     """First hidden state and constant input of the GRU, from the left features."""
 
     def __init__(self, feature_channels: int) -> None:
-        """Size both convolutions."""
+        """Size both convolutions.
+
+        Args:
+            feature_channels: of the finest left features.
+        """
         super().__init__()
         self.hidden_conv = nn.Conv2d(feature_channels, _HIDDEN, 3, padding=1)
         self.input_conv = nn.Conv2d(feature_channels, _HIDDEN, 3, padding=1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, C, H, W) to hidden state and input, (B, 64, H, W) each."""
+        """Map (B, C, H, W) to hidden state and input, (B, 64, H, W) each.
+
+        Args:
+            features: (B, C, H, W) float, the finest ones of the left picture.
+        """
         return torch.tanh(self.hidden_conv(features)), torch.relu(self.input_conv(features))
 
 
@@ -111,7 +129,11 @@ class ChannelAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, 64, H, W) to gates (B, 64, 1, 1)."""
+        """Map (B, 64, H, W) to gates (B, 64, 1, 1).
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         mean = self.fc(x.mean(dim=(2, 3), keepdim=True))
         peak = self.fc(torch.amax(x, dim=(2, 3), keepdim=True))
         return torch.sigmoid(mean + peak)
@@ -126,7 +148,11 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, 64, H, W) to gates (B, 1, H, W)."""
+        """Map (B, 64, H, W) to gates (B, 1, H, W).
+
+        Args:
+            x: (B, C, H, W) float.
+        """
         both = (x.mean(dim=1, keepdim=True), torch.amax(x, dim=1, keepdim=True))
         return torch.sigmoid(self.conv(torch.cat(both, dim=1)))
 
@@ -198,7 +224,12 @@ class _DisparityHead(nn.Module):
 
 
 class UpdateContext(NamedTuple):
-    """What stays the same over the iterations: (B, 64, H, W) input and (B, 1, H, W) attention."""
+    """What stays the same over the iterations: (B, 64, H, W) input and (B, 1, H, W) attention.
+
+    Attributes:
+        features: the input.
+        attention: the gates of the hidden state.
+    """
 
     features: Tensor
     attention: Tensor
@@ -208,7 +239,11 @@ class UpdateBlock(nn.Module):
     """One iteration: new hidden state and a correction of the disparity."""
 
     def __init__(self, *, groups: int) -> None:
-        """Size the block for volumes of `groups` groups."""
+        """Size the block for volumes of `groups` groups.
+
+        Args:
+            groups: of the grouped volume.
+        """
         super().__init__()
         self.encoder = _MotionEncoder(2 * (groups + 1) * _TAPS)
         self.gru04 = _SelectiveGru()
@@ -223,14 +258,25 @@ class UpdateBlock(nn.Module):
     def forward(
         self, hidden: Tensor, disparity: Tensor, *, lookup: Tensor, context: UpdateContext
     ) -> tuple[Tensor, Tensor]:
-        """Give the next hidden state and the correction in quarter pixels (B, 1, H, W)."""
+        """Give the next hidden state and the correction in quarter pixels (B, 1, H, W).
+
+        Args:
+            hidden: (B, 64, H, W) float.
+            disparity: (B, 1, H, W) float, quarter pixels.
+            lookup: what `LookupPyramid.read` gave at that disparity.
+            context: what stays the same over the iterations.
+        """
         motion = self.encoder(lookup, disparity)
         x = torch.cat((context.features, motion), dim=1)
         hidden = self.gru04(hidden, x, context.attention)
         return hidden, self.disp_head(hidden)
 
     def mask_features(self, hidden: Tensor) -> Tensor:
-        """Map the hidden state to (B, 16, H, W) upsampling features."""
+        """Map the hidden state to (B, 16, H, W) upsampling features.
+
+        Args:
+            hidden: (B, 64, H, W) float.
+        """
         # The published scale: it evens out the gradients of the mask and the disparity.
         return 0.25 * cast(Tensor, self.mask(hidden))
 
@@ -247,5 +293,10 @@ class MaskUpsampler(nn.Module):
         self.conv2 = ConvBlock(fuse, activation=nn.LeakyReLU(0.01))
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """Fuse (B, 16, H/4, W/4) and (B, 16, H/2, W/2) into (B, 32, H/2, W/2)."""
+        """Fuse (B, 16, H/4, W/4) and (B, 16, H/2, W/2) into (B, 32, H/2, W/2).
+
+        Args:
+            low: the coarser map.
+            high: the finer map.
+        """
         return cast(Tensor, self.conv2(torch.cat((self.conv1(low), high), dim=1)))

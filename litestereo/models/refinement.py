@@ -21,13 +21,21 @@ __all__ = [
 
 @full_precision
 def distribution_from_cost(cost: Tensor) -> Tensor:
-    """Turn scores (B, 48, H/4, W/4) into the probability of each disparity level, same shape."""
+    """Turn scores (B, 48, H/4, W/4) into the probability of each disparity level, same shape.
+
+    Args:
+        cost: (B, 48, H/4, W/4) float.
+    """
     return torch.softmax(cost, dim=1)
 
 
 @full_precision
 def expected_disparity(probability: Tensor) -> Tensor:
-    """Average the levels by their probability (B, 48, H/4, W/4); gives (B, 1, H/4, W/4)."""
+    """Average the levels by their probability (B, 48, H/4, W/4); gives (B, 1, H/4, W/4).
+
+    Args:
+        probability: (B, 48, H/4, W/4) float, sum 1 over the levels.
+    """
     # Multiply and sum, not a convolution or product of matrices: those may run in TF32, whose
     # 10-bit mantissa is worth 0.03 quarter pixels at the far end of the range.
     return (probability * _levels(probability)).sum(dim=1, keepdim=True)
@@ -84,7 +92,11 @@ def convex_upsample(disparity_quarter: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 def image_stem(*, instance_norm: bool = False) -> nn.Sequential:
-    """Make the two convolutions that bring the left image to (B, 16, H/2, W/2)."""
+    """Make the two convolutions that bring the left image to (B, 16, H/2, W/2).
+
+    Args:
+        instance_norm: normalise each picture by itself instead of by BatchNorm.
+    """
 
     def norm() -> nn.Module:
         return InstanceNorm() if instance_norm else nn.BatchNorm2d(16)
@@ -98,7 +110,11 @@ def image_stem(*, instance_norm: bool = False) -> nn.Sequential:
 
 
 def context_head(channels: int) -> nn.Sequential:
-    """Make the two convolutions that turn left features into upsampling context, same shape."""
+    """Make the two convolutions that turn left features into upsampling context, same shape.
+
+    Args:
+        channels: of the left features.
+    """
 
     def conv() -> nn.Conv2d:
         return nn.Conv2d(channels, channels, 3, padding=1, bias=False)

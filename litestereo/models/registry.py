@@ -86,6 +86,9 @@ MODEL_NAMES = tuple(MODEL_SPECS)
 def model_spec(name: str) -> ModelSpec:
     """Look up a model by name.
 
+    Args:
+        name: one of `MODEL_NAMES`.
+
     Raises:
         InputError: no model has this name.
     """

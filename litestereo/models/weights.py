@@ -34,7 +34,12 @@ _DAMAGE = (
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Fill `model` from the file at `path`; see `litestereo.models.load_weights`."""
+    """Fill `model` from the file at `path`; see `litestereo.models.load_weights`.
+
+    Args:
+        model: a network of ours.
+        path: .pth, .pt, .safetensors or an FP32 artefact.
+    """
     path = Path(path)
     expected = model.state_dict()
     given = _read(path, expected)
@@ -49,6 +54,11 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> None:
     """Write the state dict of `model`; see `litestereo.models.save_weights`.
+
+    Args:
+        model: a network of ours.
+        path: ends in .safetensors.
+        half: store weights of two and more dimensions as float16.
 
     Raises:
         InputError: the name has another ending.
@@ -101,6 +111,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 def tensors_from(path: Path, *, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401
     """Return what `torch.save` wrote, if it is tensors and plain values; code is never run.
+
+    Args:
+        path: the file.
+        device: where the tensors come to be.
 
     Raises:
         CheckpointError: it is damaged, would need code, or claims more memory than its own size.

@@ -60,6 +60,9 @@ class Bridge:
             wants: whether anyone listens to a topic: what nobody wants is not computed.
             now_s: ROS time in seconds, which stamps are on.
             failed: takes the error that ended the stream, in words.
+
+        Raises:
+            InputError: the artefact rectifies, and the parameters take rectified pictures.
         """
         self._parameters = parameters
         self._publish = publish
@@ -104,13 +107,23 @@ class Bridge:
             self._thread.join(self._parameters.stream.close_timeout_s)
 
     def take_info(self, side: Side, info: Fields) -> None:
-        """Take the fields of a CameraInfo."""
+        """Take the fields of a CameraInfo.
+
+        Args:
+            side: which eye.
+            info: as `info_fields` gives them.
+        """
         with self._lock:
             if self._infos.get(side) != info:
                 self._infos[side] = info
 
     def take_image(self, side: Side, image: Fields) -> None:
-        """Take the fields of an Image; with its partner it enters the stream."""
+        """Take the fields of an Image; with its partner it enters the stream.
+
+        Args:
+            side: which eye.
+            image: fields of a sensor_msgs/Image, its header among them.
+        """
         with self._lock:
             pairs = self._pairer.offer(side, Stamped(image, stamp_s(image["header"])))
         for left, right in pairs:

@@ -61,19 +61,31 @@ _POINT = np.dtype([("x", "=f4"), ("y", "=f4"), ("z", "=f4"), ("rgb", "=u4")])
 
 
 def stamp_s(header: Mapping[str, Any]) -> float:
-    """Return a header's time in seconds."""
+    """Return a header's time in seconds.
+
+    Args:
+        header: as `header_fields` gives it.
+    """
     stamp = header["stamp"]
     return float(stamp["sec"]) + 1e-9 * float(stamp["nanosec"])
 
 
 def header_fields(header: Any) -> Fields:  # noqa: ANN401 - std_msgs/Header
-    """Return a message's header as fields."""
+    """Return a message's header as fields.
+
+    Args:
+        header: a std_msgs/Header.
+    """
     stamp = {"sec": int(header.stamp.sec), "nanosec": int(header.stamp.nanosec)}
     return {"stamp": stamp, "frame_id": str(header.frame_id)}
 
 
 def info_fields(message: Any) -> Fields:  # noqa: ANN401 - sensor_msgs/CameraInfo
-    """Return what a CameraInfo says of its camera, without its header."""
+    """Return what a CameraInfo says of its camera, without its header.
+
+    Args:
+        message: a sensor_msgs/CameraInfo.
+    """
     fields = {name: getattr(message, name) for name in _INFO_NAMES}
     for name in ("d", "k", "r", "p"):
         fields[name] = [float(number) for number in fields[name]]
@@ -114,6 +126,9 @@ def calibration_from_infos(
 
 def image_from_fields(fields: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Return an Image as (H, W, 3) uint8 RGB, or (H, W) for grey; a copy of its own.
+
+    Args:
+        fields: encoding, height, width, step and data of a sensor_msgs/Image.
 
     Raises:
         InputError: an encoding that is no picture of 8 bits, or too little data.

@@ -99,7 +99,11 @@ class StereoAdapter:
     """Turns the node's transitions and messages into calls of a `Bridge`."""
 
     def __init__(self, ros: Ros) -> None:
-        """Keep ROS's modules; `attach` gives the node."""
+        """Keep ROS's modules; `attach` gives the node.
+
+        Args:
+            ros: the modules of ROS 2, or stand-ins.
+        """
         self._ros = ros
         self._node: Any = None
         self._parameters: NodeParameters | None = None
@@ -110,7 +114,11 @@ class StereoAdapter:
         self._log: _RosLog | None = None
 
     def attach(self, node: Any) -> None:  # noqa: ANN401 - rclpy's node
-        """Take the node and declare its parameters."""
+        """Take the node and declare its parameters.
+
+        Args:
+            node: an rclpy lifecycle node.
+        """
         self._node = node
         for name, default in DEFAULTS.items():
             node.declare_parameter(name, default)
@@ -218,6 +226,10 @@ class StereoAdapter:
 def make_node(name: str = "litestereo", *, ros: Ros | None = None) -> Any:  # noqa: ANN401
     """Return the lifecycle node, unconfigured; `ros` replaces the installed one in tests.
 
+    Args:
+        name: of the node.
+        ros: the modules of ROS 2; None imports them.
+
     Raises:
         MissingDependencyError: ROS 2 is not there.
     """
@@ -257,6 +269,10 @@ def main(arguments: Sequence[str] | None = None, *, ros: Ros | None = None) -> N
 
     It configures and activates itself unless the parameter `autostart` is false. `ros` replaces
     the installed one in tests.
+
+    Args:
+        arguments: of ROS; None takes those of the command line.
+        ros: the modules of ROS 2; None imports them.
     """
     ros = ros or import_ros()
     ros.rclpy.init(args=None if arguments is None else list(arguments))

@@ -77,6 +77,9 @@ class NodeParameters:
     def from_values(cls, values: Mapping[str, Any]) -> NodeParameters:
         """Return the parameters in `values`, which has all names of `DEFAULTS`.
 
+        Args:
+            values: of the node's parameters, by name.
+
         Raises:
             InputError: a value that cannot be.
         """

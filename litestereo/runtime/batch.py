@@ -119,6 +119,11 @@ def run_pairs(
 
     A pair that fails among several is reported and the rest goes on; a single pair raises.
 
+    Args:
+        engine: is called with one pair after the other.
+        sources: where the pairs are.
+        options: what is written, and where.
+
     Raises:
         InputError: one output file for several pairs, or an output that would replace a picture.
     """
@@ -141,7 +146,12 @@ def run_pairs(
 
 
 def batch_summary(engine: StereoEngine, reports: Sequence[PairReport]) -> dict[str, Any]:
-    """Return what `stereo-run` prints: what ran, every pair, and how many failed."""
+    """Return what `stereo-run` prints: what ran, every pair, and how many failed.
+
+    Args:
+        engine: that has run.
+        reports: one of each pair.
+    """
     manifest = engine.manifest
     return {
         "model": manifest.model,
@@ -153,7 +163,12 @@ def batch_summary(engine: StereoEngine, reports: Sequence[PairReport]) -> dict[s
 
 
 def output_targets(name: str, options: OutputOptions) -> dict[str, Path]:
-    """Return kind -> file of everything that is written for the pair called `name`."""
+    """Return kind -> file of everything that is written for the pair called `name`.
+
+    Args:
+        name: of the pair.
+        options: what is written, and where.
+    """
     if options.names_a_file:
         folder, stem, color = options.output.parent, options.output.stem, options.output.name
     else:
@@ -180,6 +195,12 @@ def write_outputs(
     """Write what the options ask for, except what is metric, to `output_targets`.
 
     With a calibration the page is metric, too.
+
+    Args:
+        pair: as results refer to it.
+        result: of the engine.
+        targets: what `output_targets` gave.
+        options: what is written.
     """
     disparity_px, max_px = result.disparity_px, options.max_color_px
     write_picture(targets["disparity"], color_disparity(disparity_px, max_px=max_px))
@@ -198,20 +219,33 @@ def write_outputs(
 
 
 def with_own_metric(options: OutputOptions, engine: StereoEngine) -> OutputOptions:
-    """Return options that are metric also where only the artefact has a calibration."""
+    """Return options that are metric also where only the artefact has a calibration.
+
+    Args:
+        options: as asked for.
+        engine: that may know its rig.
+    """
     if options.metric is not None or engine.calibration is None:
         return options
     return replace(options, metric=MetricOptions())
 
 
 def as_seen(engine: StereoEngine, pair: StereoPair) -> StereoPair:
-    """Return the pair as results refer to it: rectified where the artefact does that."""
+    """Return the pair as results refer to it: rectified where the artefact does that.
+
+    Args:
+        engine: that gave the results.
+        pair: as it was given.
+    """
     left, right = engine.as_seen(pair.left, pair.right)
     return replace(pair, left=left, right=right)
 
 
 def check_order(pair: StereoPair) -> None:
     """Refuse a pair whose eyes are swapped.
+
+    Args:
+        pair: rectified, or nearly so.
 
     Raises:
         InputError: nearly all that matches between the pictures has a negative disparity.

@@ -32,7 +32,12 @@ _PFM_HEADER = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+([+-]?\d+(?:\.\d*)?(?:[
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
-    """Write an (H, W, 3) uint8 RGB picture as PNG."""
+    """Write an (H, W, 3) uint8 RGB picture as PNG.
+
+    Args:
+        path: the file.
+        image: is written without loss.
+    """
     return write_atomic(path, _png(image[:, :, ::-1]))
 
 
@@ -54,6 +59,9 @@ def write_png16(path: Path, disparity_px: NDArray[np.float32]) -> Path:
 def read_png16(path: Path) -> NDArray[np.float32]:
     """Return disparity (H, W) float32 in pixels from KITTI's 16-bit PNG; no answer is NaN.
 
+    Args:
+        path: the file.
+
     Raises:
         InputError: no such file, or not a 16-bit grey PNG.
     """
@@ -66,7 +74,12 @@ def read_png16(path: Path) -> NDArray[np.float32]:
 
 
 def write_pfm(path: Path, disparity_px: NDArray[np.float32]) -> Path:
-    """Write (H, W) float32 as grey PFM: little endian, last row first; NaN stays NaN."""
+    """Write (H, W) float32 as grey PFM: little endian, last row first; NaN stays NaN.
+
+    Args:
+        path: the file.
+        disparity_px: (H, W) float32.
+    """
     height, width = disparity_px.shape
     header = f"Pf\n{width} {height}\n-1.0\n".encode()
     return write_atomic(path, header + disparity_px[::-1].astype("<f4").tobytes())
@@ -74,6 +87,9 @@ def write_pfm(path: Path, disparity_px: NDArray[np.float32]) -> Path:
 
 def read_pfm(path: Path) -> NDArray[np.float32]:
     """Return (H, W) float32 from a grey PFM of either byte order, first row first.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: no such file, no grey PFM, or its size and length disagree.
@@ -94,7 +110,12 @@ def read_pfm(path: Path) -> NDArray[np.float32]:
 
 
 def write_npy(path: Path, disparity_px: NDArray[np.float32]) -> Path:
-    """Write (H, W) float32 as NumPy's .npy."""
+    """Write (H, W) float32 as NumPy's .npy.
+
+    Args:
+        path: the file.
+        disparity_px: (H, W) float32.
+    """
     buffer = io.BytesIO()
     np.save(buffer, disparity_px, allow_pickle=False)
     return write_atomic(path, buffer.getvalue())

@@ -59,7 +59,14 @@ _CLIPPED_FROM = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall-clock time of one call, in milliseconds; waiting for other calls is left out."""
+    """Wall-clock time of one call, in milliseconds; waiting for other calls is left out.
+
+    Attributes:
+        preprocess_ms: checks, scaling and padding.
+        inference_ms: the backend, copies to and from the device included.
+        postprocess_ms: cropping, scaling and checks of the answer.
+        total_ms: the sum of those.
+    """
 
     preprocess_ms: float
     inference_ms: float
@@ -148,7 +155,12 @@ class StereoEngine:
     """
 
     def __init__(self, backend: Backend, *, scaling: ScaleOptions | None = None) -> None:
-        """Take over an open backend; `StereoEngine.load` is the usual way."""
+        """Take over an open backend; `StereoEngine.load` is the usual way.
+
+        Args:
+            backend: with an artefact loaded; `close` closes it too.
+            scaling: how pictures become what the network sees; None takes them as they are.
+        """
         self._backend: Backend | None = backend
         self._manifest = backend.manifest
         self._scaling = scaling or ScaleOptions()
@@ -224,6 +236,9 @@ class StereoEngine:
 
         Its `rectified` shows raw pairs as the network sees them; inference does not need it.
 
+        Args:
+            limits: which depths and confidences count; None takes all.
+
         Raises:
             InputError: the artefact takes rectified pairs, and knows no rig.
         """
@@ -239,7 +254,12 @@ class StereoEngine:
     def as_seen(
         self, left: NDArray[np.uint8], right: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return a pair as results refer to it: the given one, unless the artefact rectifies."""
+        """Return a pair as results refer to it: the given one, unless the artefact rectifies.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, as the engine is called with.
+            right: same of the right camera.
+        """
         if self._rectification is None:
             return left, right
         self._view = self._view or self.rig()
@@ -265,6 +285,10 @@ class StereoEngine:
 
     def frame_for(self, size: tuple[int, int], *, shrink: float = 1.0) -> Frame:
         """Return where a picture of `size` (height, width) comes to lie in what the network sees.
+
+        Args:
+            size: (height, width).
+            shrink: more scaling, 0 to 1, on top of the engine's own.
 
         Raises:
             InputError: the network does not take such a picture.
@@ -318,6 +342,9 @@ class StereoEngine:
     def infer(self, prepared: Prepared) -> Inferred:
         """Return what the network says of a prepared pair, in arrays that no later call touches.
 
+        Args:
+            prepared: by `prepare` of this engine.
+
         Raises:
             EngineError: the engine is closed, or the network failed.
         """
@@ -329,6 +356,9 @@ class StereoEngine:
 
     def finish(self, inferred: Inferred) -> StereoResult:
         """Return the result in the given picture's pixels.
+
+        Args:
+            inferred: by `infer` of this engine.
 
         Raises:
             EngineError: the network's answer is no number, or of a wrong size.
@@ -366,6 +396,13 @@ class StereoEngine:
 
         Only of the tensorrt backend; its `infer_gpu` describes the arguments. The pair must have a
         size that the network takes, and the answers are at that size, in its pixels.
+
+        Args:
+            left: (H, W, 3) uint8 RGB on the GPU, C-contiguous.
+            right: same of the right camera.
+            stream: CUDA stream of the caller, as a number; 0 is the default one.
+            disparity: (H, W) float32 on the GPU to write into; None takes a buffer of the engine's.
+            confidence: likewise.
 
         Raises:
             InputError: the backend has no GPU, or an array does not fit.
@@ -482,6 +519,9 @@ if hasattr(os, "register_at_fork"):
 
 def artifact_path(model: str | Path) -> Path:
     """Return the artefact of a bundled model's name, or `model` itself where it is a file.
+
+    Args:
+        model: name or file.
 
     Raises:
         InputError: neither a bundled model nor a file.

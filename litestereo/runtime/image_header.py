@@ -26,6 +26,9 @@ def size_from_header(content: bytes) -> tuple[int, int] | None:
     """Return (height, width) as the header says it; None for what is no picture format of ours.
 
     Ours are PNG, JPEG, BMP, TIFF (its first picture), WebP and the netpbm formats.
+
+    Args:
+        content: the file, or its beginning.
     """
     if content.startswith(_PNG) and len(content) >= 24:
         width, height = struct.unpack(">II", content[16:24])
@@ -46,7 +49,11 @@ def size_from_header(content: bytes) -> tuple[int, int] | None:
 
 
 def exif_orientation(content: bytes) -> int:
-    """Return the EXIF orientation, 1 (upright) to 8, of a JPEG or PNG; 1 where none is said."""
+    """Return the EXIF orientation, 1 (upright) to 8, of a JPEG or PNG; 1 where none is said.
+
+    Args:
+        content: of the whole file.
+    """
     for marker, segment in _jpeg_segments(content):
         if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
             return _orientation_from_tiff(segment[6:])
@@ -61,6 +68,9 @@ def is_truncated_jpeg(content: bytes) -> bool:
     """Tell a JPEG whose end is missing, which decoders fill with grey without an error.
 
     Neither marker can occur inside compressed data, so an end marker must follow the last scan.
+
+    Args:
+        content: of the whole file.
     """
     if not content.startswith(_JPEG):
         return False

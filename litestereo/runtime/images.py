@@ -54,6 +54,10 @@ class _Picture:
 def read_pair(left: Path, right: Path) -> StereoPair:
     """Return the pair in two files.
 
+    Args:
+        left: file of the left camera's picture.
+        right: file of the right camera's picture.
+
     Raises:
         InputError: a file is missing, no picture, damaged, too large, too small, or of a pixel
             type that is no picture's; or the two differ in size.
@@ -67,6 +71,9 @@ def read_pair(left: Path, right: Path) -> StereoPair:
 
 def read_side_by_side(path: Path) -> StereoPair:
     """Return the pair whose left half is the left picture of one file.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: as `read_pair`, or an odd width.

@@ -22,7 +22,16 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What both inputs are: uint8 RGB (height, width, 3); None is a size chosen at each call."""
+    """What both inputs are: uint8 RGB (height, width, 3); None is a size chosen at each call.
+
+    Attributes:
+        height: None where it may differ from call to call.
+        width: likewise.
+        multiple_of: that height and width must be.
+        layout: order of the axes.
+        dtype: of the numbers.
+        color: order of the channels.
+    """
 
     height: int | None = None
     width: int | None = None
@@ -136,6 +145,9 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Read a manifest; fields that this version does not know are ignored.
+
+        Args:
+            text: as the artefact's metadata have it.
 
         Raises:
             EngineError: not JSON, another format version, or a field missing or of a wrong type.

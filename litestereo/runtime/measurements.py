@@ -45,6 +45,9 @@ def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
 
     Of a folder, files that are no receipts of latency are left out.
 
+    Args:
+        paths: files and folders.
+
     Raises:
         InputError: a file cannot be read, is no receipt, or is not whole.
     """

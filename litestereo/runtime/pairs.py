@@ -44,6 +44,10 @@ class PairSource:
 def find_pairs(left: str, right: str) -> list[PairSource]:
     """Return the pairs of two files, two folders or two patterns, in natural order of their names.
 
+    Args:
+        left: file, folder or pattern of the left pictures.
+        right: same of the right pictures.
+
     Raises:
         InputError: nothing is there, the counts differ, or the names say that a picture is missing.
     """
@@ -66,6 +70,9 @@ def find_pairs(left: str, right: str) -> list[PairSource]:
 
 def find_side_by_side(pictures: Sequence[str]) -> list[PairSource]:
     """Return the pairs of files, folders or patterns of side-by-side pictures.
+
+    Args:
+        pictures: files, folders or patterns.
 
     Raises:
         InputError: nothing is there.

@@ -81,11 +81,20 @@ class PlanRequest:
             )
 
     def disparity_px(self, distance_m: float) -> float:
-        """Return the disparity, in pixels of the pictures, of something so far away."""
+        """Return the disparity, in pixels of the pictures, of something so far away.
+
+        Args:
+            distance_m: along the optical axis, metres.
+        """
         return self.focal_px * self.baseline_m / distance_m - self.doffs_px
 
     def depth_error_m(self, distance_m: float, *, scale: float) -> float:
-        """Return the expected error of the depth when the network runs at `scale`."""
+        """Return the expected error of the depth when the network runs at `scale`.
+
+        Args:
+            distance_m: along the optical axis, metres.
+            scale: of the pictures that the network sees, 0 to 1.
+        """
         product = self.focal_px * self.baseline_m
         return distance_m**2 / product * self.disparity_error_px / scale
 
@@ -113,7 +122,14 @@ class SizeOption:
 
 @dataclass(frozen=True, slots=True)
 class DepthExpectation:
-    """What to expect at one distance."""
+    """What to expect at one distance.
+
+    Attributes:
+        distance_m: along the optical axis, metres.
+        disparity_px: in the pictures' pixels.
+        error_m: of the depth, metres.
+        error_share: of the depth, 0 to 1.
+    """
 
     distance_m: float
     disparity_px: float
@@ -158,6 +174,10 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
 
     Of measured models the costliest that keeps the rate at its 99th percentile is taken, at the
     largest size where one does; without measurements the bundled model at the largest size.
+
+    Args:
+        request: the rig and what it must see.
+        measurements: latencies that `stereo-bench` took.
 
     Raises:
         InputError: no size of at least 64 px reaches the nearest distance.

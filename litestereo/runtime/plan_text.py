@@ -8,7 +8,11 @@ __all__ = ["plan_text"]
 
 
 def plan_text(plan: Plan) -> str:
-    """Return a plan for a terminal."""
+    """Return a plan for a terminal.
+
+    Args:
+        plan: for a rig.
+    """
     request, option = plan.request, plan.option
     height, width = request.size
     measured = option.measured.get(plan.model)

@@ -67,7 +67,14 @@ class ScaleOptions:
             raise InputError(f"max_disparity_px is {self.max_disparity_px}; it must be above 0")
 
     def check_range(self, range_px: float) -> None:
-        """Refuse a scale at which `max_disparity_px` is out of the network's reach `range_px`."""
+        """Refuse a scale at which `max_disparity_px` is out of the network's reach `range_px`.
+
+        Args:
+            range_px: largest disparity of the network, in its own pixels.
+
+        Raises:
+            InputError: it is.
+        """
         if self.scale is None or self.max_disparity_px is None:
             return
         if self.scale * self.max_disparity_px > range_px:
@@ -78,7 +85,12 @@ class ScaleOptions:
             )
 
     def scale_for(self, size: tuple[int, int], *, range_px: float) -> float:
-        """Return the scale for pictures of `size` and a network that reaches `range_px`."""
+        """Return the scale for pictures of `size` and a network that reaches `range_px`.
+
+        Args:
+            size: (height, width).
+            range_px: largest disparity of the network, in its own pixels.
+        """
         if self.scale is not None:
             return self.scale
         scale = 1.0
@@ -168,7 +180,12 @@ def padded_pair(
 
 
 def pad(image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
-    """Return a C-contiguous (H, W, 3) image of `frame.padded_size`, its edges repeated."""
+    """Return a C-contiguous (H, W, 3) image of `frame.padded_size`, its edges repeated.
+
+    Args:
+        image: of `frame.scaled_size`.
+        frame: where it comes to lie.
+    """
     (height, width), (top, left) = frame.scaled_size, (frame.top, frame.left)
     if frame.padded_size == (height, width):
         return np.ascontiguousarray(image)
@@ -204,7 +221,12 @@ def map_from_padded(padded: NDArray[np.float32], frame: Frame) -> NDArray[np.flo
 
 
 def disparity_from_padded(padded: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
-    """Return the disparity in pixels of the given left picture: cropped, resized and rescaled."""
+    """Return the disparity in pixels of the given left picture: cropped, resized and rescaled.
+
+    Args:
+        padded: (H, W) float32 of `frame.padded_size`, in its pixels.
+        frame: where the picture lies.
+    """
     disparity = map_from_padded(padded, frame)
     if frame.width_ratio != 1:
         np.divide(disparity, np.float32(frame.width_ratio), out=disparity)
@@ -235,6 +257,12 @@ def frame_for(
     multiple_of: int = MULTIPLE_OF,
 ) -> Frame:
     """Return where a picture of `size` comes to lie; the arguments are those of `padded_pair`.
+
+    Args:
+        size: (height, width).
+        scale: of the picture.
+        fixed_size: (height, width) of a fixed-size artefact.
+        multiple_of: that padded heights and widths are, where the size is not fixed.
 
     Raises:
         InputError: the scaled picture is too small, or larger than `fixed_size`.

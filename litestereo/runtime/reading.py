@@ -47,6 +47,9 @@ def read_file(path: Path, *, most_bytes: int, error: type[LiteStereoError] = Inp
 def json_from(content: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
     """Return what JSON holds.
 
+    Args:
+        content: text, or its bytes in UTF-8, 16 or 32.
+
     Raises:
         ValueError: it is no JSON, or is nested too deep to be read.
     """

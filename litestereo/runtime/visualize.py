@@ -21,6 +21,9 @@ def robust_maximum_px(disparity_px: NDArray[np.float32]) -> float:
     """Return the end of a colour scale that a few outliers do not stretch.
 
     It is 5 % over the 99th percentile of the valid disparities, and at least 1 px.
+
+    Args:
+        disparity_px: (H, W) float32; NaN where there is none.
     """
     valid = disparity_px[_valid(disparity_px)]
     if valid.size == 0:
@@ -50,7 +53,11 @@ def color_disparity(
 
 
 def color_confidence(confidence: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 RGB: dark violet is 0, yellow is 1, black is no answer."""
+    """Return (H, W, 3) uint8 RGB: dark violet is 0, yellow is 1, black is no answer.
+
+    Args:
+        confidence: (H, W) float32, 0 to 1; NaN where there is none.
+    """
     valid = np.isfinite(confidence)
     cv2 = import_cv2("colouring")
     return _colored(np.where(valid, confidence, 0), valid, cv2.COLORMAP_VIRIDIS)

@@ -70,6 +70,9 @@ def held_out(scenes: Sequence[Scene]) -> tuple[tuple[Scene, ...], tuple[Scene, .
 
     The last ones in order of set and name, not each fifth: frames of a recording look like their
     neighbours, and what looks like a trained frame is no judge.
+
+    Args:
+        scenes: in order of set and name.
     """
     count = max(1, len(scenes) // _HELD_OUT_SHARE)
     return tuple(scenes[:-count]), tuple(scenes[-count:])
@@ -83,6 +86,11 @@ def fine_tune(
     With ground truth where every pair has it, else by self-distillation. Under torchrun each
     process trains; the first one judges. `weights.safetensors` in the output folder is what is
     kept.
+
+    Args:
+        options: of the run.
+        folder: of pairs, as `find_training_pairs` takes it.
+        watch: is told each line that is written.
 
     Raises:
         TrainingError: fewer than three pairs.
@@ -187,7 +195,12 @@ def _photometric(
 
 
 def agrees_better(before: dict[str, float], after: dict[str, float]) -> bool:
-    """Tell whether more pixels agree between the views, and explain the left picture as well."""
+    """Tell whether more pixels agree between the views, and explain the left picture as well.
+
+    Args:
+        before: figures of the old weights.
+        after: figures of the new ones.
+    """
     return (
         after["consistent"] > before["consistent"] and after["photometric"] <= before["photometric"]
     )

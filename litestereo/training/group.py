@@ -39,7 +39,11 @@ class Group:
     device: torch.device = field(default_factory=_default_device)
 
     def agree(self, *values: float) -> tuple[float, ...]:
-        """Return the first process's `values` on every process."""
+        """Return the first process's `values` on every process.
+
+        Args:
+            values: of this process.
+        """
         if self.world == 1:
             return values
         shared = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -47,7 +51,11 @@ class Group:
         return tuple(shared.tolist())
 
     def gather(self, part: Sequence[_T]) -> list[_T]:
-        """Return all processes' parts, one after the other, on every process."""
+        """Return all processes' parts, one after the other, on every process.
+
+        Args:
+            part: of this process; it is pickled.
+        """
         if self.world == 1:
             return list(part)
         parts: list[Sequence[_T]] = [()] * self.world
@@ -55,7 +63,11 @@ class Group:
         return [each for one in parts for each in one]
 
     def share(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite `tensors` with the first process's."""
+        """Overwrite `tensors` with the first process's.
+
+        Args:
+            tensors: of the same shapes on every process.
+        """
         if self.world > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)

@@ -39,7 +39,14 @@ class Journal:
         *,
         watch: Callable[[dict[str, Any]], None],
     ) -> None:
-        """Go on with the log of a resumed run, without the lines after its last checkpoint."""
+        """Go on with the log of a resumed run, without the lines after its last checkpoint.
+
+        Args:
+            options: of the run.
+            group: the processes that train together.
+            done: what the run has done, kept up to date by it.
+            watch: is told each line that is written.
+        """
         self._options, self._group, self._done, self._watch = options, group, done, watch
         self._log = options.output / "log.jsonl"
         self.lines = _lines_until(self._log, done.step) if self._log.exists() else []
@@ -90,7 +97,13 @@ class Journal:
         self._mark_step, self._mark = self._done.step, time.monotonic()
 
     def step(self, loss: Tensor, metrics: dict[str, Tensor], *, rate: float) -> None:
-        """Write a line about the step that was just made."""
+        """Write a line about the step that was just made.
+
+        Args:
+            loss: a number, on any device.
+            metrics: numbers by name.
+            rate: the learning rate.
+        """
         value = float(loss.detach())  # waits for the GPU, so the time below is true
         steps, seconds = self._done.step - self._mark_step, time.monotonic() - self._mark
         self._mark_step, self._mark = self._done.step, time.monotonic()
@@ -109,7 +122,11 @@ class Journal:
         self._write(line)
 
     def validation(self, figures: dict[str, float]) -> None:
-        """Write a line about a validation, and renew the record."""
+        """Write a line about a validation, and renew the record.
+
+        Args:
+            figures: by name.
+        """
         self._write({"step": self._done.step, "pairs": self._done.pairs, "validation": figures})
         self.finish()
 

@@ -68,7 +68,13 @@ def _key(scene: Scene, teacher_sha256: str) -> str:
 
 
 def masked_label(teacher: Teacher, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> _Map:
-    """Return the teacher's disparity, NaN where both views disagree by 1 px or at an edge."""
+    """Return the teacher's disparity, NaN where both views disagree by 1 px or at an edge.
+
+    Args:
+        teacher: matches a pair.
+        left: (H, W, 3) uint8 RGB, rectified.
+        right: same of the right camera.
+    """
     disparity_px = teacher(left, right)
     of_right = teacher(*flipped_pair(left, right))[:, ::-1]
     kept = consistent(disparity_px, of_right) & ~near_edge(disparity_px)
@@ -78,7 +84,12 @@ def masked_label(teacher: Teacher, left: NDArray[np.uint8], right: NDArray[np.ui
 def flipped_pair(
     left: NDArray[np.uint8], right: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the pair in a mirror: the right picture becomes a left one."""
+    """Return the pair in a mirror: the right picture becomes a left one.
+
+    Args:
+        left: (H, W, 3) uint8 RGB, rectified.
+        right: same of the right camera.
+    """
     return np.ascontiguousarray(right[:, ::-1]), np.ascontiguousarray(left[:, ::-1])
 
 
@@ -100,7 +111,11 @@ def consistent(disparity_px: _Map, of_right_px: _Map) -> NDArray[np.bool_]:
 
 
 def near_edge(disparity_px: _Map) -> NDArray[np.bool_]:
-    """Tell where the disparity's slope is in its steepest tenth and above half a pixel."""
+    """Tell where the disparity's slope is in its steepest tenth and above half a pixel.
+
+    Args:
+        disparity_px: (H, W) float32; NaN counts as 0.
+    """
     filled = np.nan_to_num(disparity_px, nan=0.0)
     slope_y, slope_x = np.gradient(filled)
     slope = np.hypot(slope_x, slope_y)

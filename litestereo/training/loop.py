@@ -147,7 +147,11 @@ class TrainingRun:
         return self.schedule.progress >= 1
 
     def advance(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Make one optimiser step on `batch`; return its loss and metrics."""
+        """Make one optimiser step on `batch`; return its loss and metrics.
+
+        Args:
+            batch: this process's pairs, on its device.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate
         layout = torch.channels_last

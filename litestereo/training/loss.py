@@ -36,7 +36,13 @@ def supervised_loss(
 
 
 def smooth_l1(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean smooth-L1 error over the valid pixels; all of shape (B, 1, H, W)."""
+    """Return the mean smooth-L1 error over the valid pixels; all of shape (B, 1, H, W).
+
+    Args:
+        prediction: pixels.
+        truth: pixels, finite everywhere.
+        valid: which pixels count.
+    """
     loss = F.smooth_l1_loss(prediction.float(), truth, reduction="none")
     return (loss * valid).sum() / valid.sum().clamp(min=1)
 
@@ -57,7 +63,13 @@ def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor
 
 @torch.no_grad()
 def training_metrics(prediction: Tensor, truth_px: Tensor, valid: Tensor) -> dict[str, Tensor]:
-    """Return the end-point error (px), and the shares (%) worse than 1 px and of KITTI's D1."""
+    """Return the end-point error (px), and the shares (%) worse than 1 px and of KITTI's D1.
+
+    Args:
+        prediction: (B, 1, H, W), pixels.
+        truth_px: same shape, finite everywhere.
+        valid: which pixels count.
+    """
     error = (prediction - truth_px).abs()
     count = valid.sum().clamp(min=1)
     bad1 = (error > 1) & valid

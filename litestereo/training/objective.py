@@ -31,7 +31,12 @@ class Supervised(nn.Module):
     """The error against given disparities: exact ones of scenes, or a teacher's labels."""
 
     def __init__(self, network: nn.Module, *, labels: bool = False) -> None:
-        """Take the network; errors against `labels` are clamped at 10 px."""
+        """Take the network; errors against `labels` are clamped at 10 px.
+
+        Args:
+            network: what is trained.
+            labels: the truth is a teacher's, and may be wrong.
+        """
         super().__init__()
         self.network = network
         self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
@@ -39,7 +44,13 @@ class Supervised(nn.Module):
     def forward(
         self, left: Tensor, right: Tensor, truth_px: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and what is watched; `truth_px` is infinite where unknown."""
+        """Return the loss and what is watched; `truth_px` is infinite where unknown.
+
+        Args:
+            left: (B, 3, H, W) float32 RGB, 0 to 255.
+            right: same of the right camera.
+            truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
+        """
         stages = _stages(self.network, left, right)
         loss, metrics = _truth_loss(stages, truth_px, largest_error_px=self.largest_error_px)
         return loss, metrics
@@ -61,7 +72,15 @@ class SelfDistillation(nn.Module):
         truth_weight: float,
         feature_weight: float,
     ) -> None:
-        """Take the student and a teacher of the same architecture."""
+        """Take the student and a teacher of the same architecture.
+
+        Args:
+            network: what is trained.
+            teacher: is frozen here.
+            seed: of the perturbations.
+            truth_weight: of the loss against the truth.
+            feature_weight: of the loss between the features.
+        """
         super().__init__()
         self.network = network
         # In a tuple, so that the teacher is no part of what is trained, saved or exchanged.
@@ -72,7 +91,13 @@ class SelfDistillation(nn.Module):
     def forward(
         self, left: Tensor, right: Tensor, truth_px: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and what is watched; `truth_px` is infinite where unknown."""
+        """Return the loss and what is watched; `truth_px` is infinite where unknown.
+
+        Args:
+            left: (B, 3, H, W) float32 RGB, 0 to 255.
+            right: same of the right camera.
+            truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
+        """
         with torch.no_grad():
             wanted = _stages(self._teacher[0], left, right)
             seen_left, seen_right = perturb(self._draw, left, right)

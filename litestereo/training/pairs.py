@@ -36,6 +36,9 @@ def find_training_pairs(folder: Path) -> tuple[Scene, ...]:
     The layouts are those of `stereo-eval`; else `left.png` beside `right.png` and folders `left`
     and `right`, as `stereo-calibrate` takes them.
 
+    Args:
+        folder: searched at any depth.
+
     Raises:
         TrainingError: there is none.
     """
@@ -61,6 +64,10 @@ def find_training_pairs(folder: Path) -> tuple[Scene, ...]:
 
 def crop_size(scenes: Sequence[Scene], size: tuple[int, int]) -> tuple[int, int]:
     """Return `size`, made smaller where a picture is smaller, in multiples of 32.
+
+    Args:
+        scenes: whose pictures are read.
+        size: (height, width) that is wanted.
 
     Raises:
         TrainingError: a picture is smaller than 64x64.
@@ -95,7 +102,19 @@ class PairStream:
         device: torch.device,
         perturbed: bool,
     ) -> None:
-        """Prepare crops of `size` (height, width); `perturbed` changes their colours."""
+        """Prepare crops of `size` (height, width); `perturbed` changes their colours.
+
+        Args:
+            scenes: at least one.
+            batch: pairs at a time.
+            size: (height, width) of the crops.
+            seed: of order, crops and colours.
+            device: where batches come to be.
+            perturbed: change the colours, as cameras differ.
+
+        Raises:
+            TrainingError: there are no scenes.
+        """
         if not scenes:
             raise TrainingError("there are no pairs to train on; look at --pairs")
         self.scenes, self.batch, self.size, self.seed = tuple(scenes), batch, size, seed

@@ -36,7 +36,13 @@ class Schedule:
     """
 
     def __init__(self, options: TrainOptions, *, step: int = 0, progress: float = 0.0) -> None:
-        """Begin, or go on at `step` and `progress`."""
+        """Begin, or go on at `step` and `progress`.
+
+        Args:
+            options: of the run.
+            step: steps made so far.
+            progress: share of the schedule that is over, 0 to 1.
+        """
         self.options, self.step = options, step
         self.progress = progress if options.fit_schedule else step / options.steps
         self.begun = time.monotonic()

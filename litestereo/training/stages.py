@@ -70,7 +70,14 @@ def make_run(
     watch: _Watch = _silent,
     progress: _Bar = iter,
 ) -> TrainingRun:
-    """Build the run of the options' stage, or restore it from the output folder."""
+    """Build the run of the options' stage, or restore it from the output folder.
+
+    Args:
+        options: of the run.
+        group: the processes that train together; None is this one alone.
+        watch: is told each line that is written.
+        progress: yields the pairs as they are labelled, such as a bar.
+    """
     group = group or Group()
     torch.manual_seed(options.seed)
     if options.stage == "real":
@@ -98,7 +105,15 @@ def make_truth_run(
     watch: _Watch = _silent,
     labels: bool = False,
 ) -> TrainingRun:
-    """Build a run on real pairs whose truth is given, or labelled by a teacher."""
+    """Build a run on real pairs whose truth is given, or labelled by a teacher.
+
+    Args:
+        options: of the run.
+        scenes: with ground truth.
+        group: the processes that train together.
+        watch: is told each line that is written.
+        labels: the truth is a teacher's, and may be wrong.
+    """
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
@@ -112,7 +127,14 @@ def make_truth_run(
 def make_self_run(
     options: TrainOptions, scenes: Sequence[Scene] | None, *, group: Group, watch: _Watch = _silent
 ) -> TrainingRun:
-    """Build a self-distilling run on real pairs, or on rendered scenes where `scenes` is None."""
+    """Build a self-distilling run on real pairs, or on rendered scenes where `scenes` is None.
+
+    Args:
+        options: of the run.
+        scenes: real pairs, whose truth is not looked at.
+        group: the processes that train together.
+        watch: is told each line that is written.
+    """
 
     def objective(network: nn.Module) -> nn.Module:
         source = Path(options.teacher) if options.teacher else options.weights
@@ -142,6 +164,10 @@ def make_self_run(
 
 def start_network(model: str, weights: Path | None) -> StereoNetwork:
     """Return the network called `model`, with the weights of a file or random ones.
+
+    Args:
+        model: its name.
+        weights: checkpoint; None leaves them random.
 
     Raises:
         LiteStereoError: no such model, or the file does not fit it.

@@ -44,13 +44,23 @@ class Average:
     """Exponential moving average of a model's floating-point state, buffers included."""
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
-        """Start from the model's present values."""
+        """Start from the model's present values.
+
+        Args:
+            model: whose weights are averaged.
+            decay: share of the average that a late step keeps.
+        """
         self.decay = decay
         self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, step: int) -> None:
-        """Move towards the model; early steps move faster, so that the start is forgotten."""
+        """Move towards the model; early steps move faster, so that the start is forgotten.
+
+        Args:
+            model: after the step.
+            step: counted from the start of the run.
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
         state = model.state_dict()
         floating = [k for k, v in self.values.items() if v.is_floating_point()]
@@ -61,7 +71,11 @@ class Average:
             self.values[key].copy_(state[key])
 
     def network(self, like: _Network) -> _Network:
-        """Return a copy of `like`, in evaluation mode, that has the averaged weights."""
+        """Return a copy of `like`, in evaluation mode, that has the averaged weights.
+
+        Args:
+            like: of the same architecture; it stays as it is.
+        """
         network = copy.deepcopy(like).eval()
         network.load_state_dict(self.values)
         return network
@@ -75,7 +89,15 @@ def save_state(
     average: Average,
     progress: Progress,
 ) -> None:
-    """Write the run's state beside `path` and move it into place in one act."""
+    """Write the run's state beside `path` and move it into place in one act.
+
+    Args:
+        path: the file.
+        model: what is trained.
+        optimizer: of that model.
+        average: of its weights.
+        progress: what the run has done.
+    """
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -99,6 +121,12 @@ def load_state(
 ) -> Progress:
     """Restore a run from `path` and return what it had done.
 
+    Args:
+        path: the file.
+        model: is filled.
+        optimizer: is filled.
+        average: is filled.
+
     Raises:
         TrainingError: the file is not a state of this model.
     """
@@ -118,7 +146,11 @@ def load_state(
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill in the middle of writing left behind; `folder` is this run's alone."""
+    """Remove what a kill in the middle of writing left behind; `folder` is this run's alone.
+
+    Args:
+        folder: of a run.
+    """
     for pattern in (f"*{_PART}", ".*.safetensors.*", ".*.tmp"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

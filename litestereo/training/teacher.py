@@ -26,7 +26,12 @@ class Teacher(Protocol):
     """Turns a rectified pair, (H, W, 3) uint8 RGB each, into (H, W) float32 disparity in px."""
 
     def __call__(self, left: _Image, right: _Image) -> NDArray[np.float32]:
-        """Match a pair."""
+        """Match a pair.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+        """
 
 
 @contextmanager
@@ -99,6 +104,9 @@ class ForeignTeacher:
     def __init__(self, path: Path) -> None:
         """Open the file with ONNX Runtime, on the GPU where its build has one.
 
+        Args:
+            path: an ONNX file.
+
         Raises:
             TrainingError: it cannot run, or its inputs are not two float NCHW pictures.
         """
@@ -128,7 +136,12 @@ class ForeignTeacher:
         self._size = (height, width) if fixed else None
 
     def __call__(self, left: _Image, right: _Image) -> NDArray[np.float32]:
-        """Match a pair of any size."""
+        """Match a pair of any size.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+        """
         if self._size is None:
             padded_left, padded_right, frame = padded_pair(left, right)
             return disparity_from_padded(self._run(padded_left, padded_right), frame)

@@ -30,6 +30,10 @@ class Validator:
     def __init__(self, options: TrainOptions, group: Group) -> None:
         """Find the scenes; none are scored where no folder is given.
 
+        Args:
+            options: of the run.
+            group: the processes that train together.
+
         Raises:
             InputError: a folder holds no scene.
         """
@@ -51,6 +55,9 @@ class Validator:
 
         The figure, under "figure", is the mean over families of bad-2: each family counts alike,
         however many scenes it has.
+
+        Args:
+            network: in evaluation mode.
 
         Raises:
             TrainingError: no scene could be scored.

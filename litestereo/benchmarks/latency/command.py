@@ -21,6 +21,9 @@ _SMALLEST_PX, _LARGEST_PX = 32, 8192
 def parse_size(text: str) -> tuple[int, int]:
     """Return (height, width) of "480x640".
 
+    Args:
+        text: what was typed, HEIGHTxWIDTH.
+
     Raises:
         InputError: another form, or a size that no subject takes.
     """
@@ -43,6 +46,12 @@ def time_subjects(
 ) -> Receipt:
     """Time what was asked for and write the receipt.
 
+    Args:
+        request: what to time, and how often.
+        output: file of the receipt, ending in .json; None writes none.
+        say: gets lines for a person.
+        progress: is given the turns and yields each as it is taken, such as a bar.
+
     Raises:
         LiteStereoError: nothing can be timed, or the place cannot be written.
     """
@@ -55,5 +64,11 @@ def time_subjects(
 
 
 def bench_words(receipt: Receipt, *, as_json: bool, width: int | None) -> str:
-    """Return what goes to stdout: the table, or the receipt as JSON."""
+    """Return what goes to stdout: the table, or the receipt as JSON.
+
+    Args:
+        receipt: what `stereo-bench` measured.
+        as_json: give the whole receipt instead of its table.
+        width: columns of the terminal; None does not wrap.
+    """
     return json.dumps(receipt.to_json()) if as_json else receipt_table(receipt, width=width)

@@ -70,6 +70,12 @@ def compare_receipts(
 ) -> Comparison:
     """Compare B (`after`) with A (`before`), subject by subject, by the closed loop's medians.
 
+    Args:
+        before: A, the reference.
+        after: B.
+        bound: share by which a median may grow without being slower, such as 0.05.
+        stage: which stage's times are compared.
+
     Raises:
         InputError: they have no subject in common, or the stage in none.
     """
@@ -96,7 +102,12 @@ def compare_receipts(
 
 
 def comparison_table(comparison: Comparison, *, width: int | None = None) -> str:
-    """Return the comparison as a table."""
+    """Return the comparison as a table.
+
+    Args:
+        comparison: of two receipts.
+        width: columns of the terminal; None does not wrap.
+    """
     headings = (f"{comparison.stage}, ms", "B/A", "95 %", "A p50", "B p50", "verdict")
     rows = [
         [

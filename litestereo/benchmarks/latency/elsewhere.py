@@ -46,6 +46,12 @@ class ElsewhereSubject:
     ) -> None:
         """Start the process and load the artefact there.
 
+        Args:
+            spec: what to time.
+            settings: whose `python` runs the subject.
+            device: as in "cuda:1"; only the number counts.
+            threads: of the CPU; None leaves the choice to the library.
+
         Raises:
             EngineError: the process cannot be started, or the artefact cannot run there.
         """
@@ -78,7 +84,12 @@ class ElsewhereSubject:
         self._info: SubjectInfo | None = None
 
     def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
-        """Match a pair there; the pictures are sent when they are others than the last ones."""
+        """Match a pair there; the pictures are sent when they are others than the last ones.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+        """
         key = (id(left), id(right))
         if key != self._sent:
             np.save(self._file("pair"), np.stack([left, right]))
@@ -92,7 +103,11 @@ class ElsewhereSubject:
 
     @property
     def info(self) -> SubjectInfo:
-        """What ran there in the last call."""
+        """What ran there in the last call.
+
+        Raises:
+            EngineError: nothing was matched yet.
+        """
         if self._info is None:
             raise EngineError("a subject says what it is after its first pair; match one first")
         return self._info

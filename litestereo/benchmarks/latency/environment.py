@@ -145,13 +145,21 @@ def read_jetson(root: Path = Path("/")) -> Jetson | None:
 
 
 def l4t_release(text: str) -> str | None:
-    """Return "R36.4.3" of "# R36 (release), REVISION: 4.3, GCID: ..."."""
+    """Return "R36.4.3" of "# R36 (release), REVISION: 4.3, GCID: ...".
+
+    Args:
+        text: content of /etc/nv_tegra_release.
+    """
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
     return f"R{found[1]}.{found[2]}" if found else None
 
 
 def nvpmodel_mode(text: str | None) -> str | None:
-    """Return "MAXN (0)" of nvpmodel's "NV Power Mode: MAXN" and the number in the next line."""
+    """Return "MAXN (0)" of nvpmodel's "NV Power Mode: MAXN" and the number in the next line.
+
+    Args:
+        text: output of `nvpmodel -q`; None where it does not run.
+    """
     found = re.search(r"Power Mode: *(\S+)\s+(\d+)", text or "")
     return f"{found[1]} ({found[2]})" if found else None
 
@@ -160,6 +168,9 @@ def clocks_locked(text: str | None) -> bool | None:
     """Return whether in the output of `jetson_clocks --show` every CPU and GPU runs at its top.
 
     That is what `jetson_clocks` does: it raises each minimum frequency to the maximum.
+
+    Args:
+        text: that output; None where it does not run.
     """
     pairs = re.findall(r"\b(?:cpu\d+|GPU)\b.*?MinFreq=(\d+) MaxFreq=(\d+)", text or "")
     return all(low == high for low, high in pairs) if pairs else None

@@ -36,6 +36,9 @@ class Layer:
 def read_profile(path: Path) -> list[Layer]:
     """Return the layers of a profile, the longest first.
 
+    Args:
+        path: JSON file of one of both forms.
+
     Raises:
         InputError: the file cannot be read, or is of neither form, or holds no layer.
     """

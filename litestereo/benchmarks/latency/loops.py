@@ -31,19 +31,33 @@ __all__ = [
 
 @dataclass(slots=True)
 class Samples:
-    """What is collected of a subject in one kind of loop."""
+    """What is collected of a subject in one kind of loop.
+
+    Attributes:
+        stages_ms: milliseconds by stage, one of each iteration.
+        dropped: frames that a newer one overtook.
+        readings: of the sensor, one of each block.
+    """
 
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
     dropped: int = 0
     readings: list[Reading] = field(default_factory=list)
 
     def add(self, stages_ms: dict[str, float]) -> None:
-        """Take one iteration."""
+        """Take one iteration.
+
+        Args:
+            stages_ms: milliseconds by stage.
+        """
         for stage, value in stages_ms.items():
             self.stages_ms.setdefault(stage, []).append(value)
 
     def read(self, sensor: Sensor) -> None:
-        """Take the sensor's state."""
+        """Take the sensor's state.
+
+        Args:
+            sensor: of power, clocks and temperatures.
+        """
         reading = sensor.read()
         if reading is not None:
             self.readings.append(reading)
@@ -51,7 +65,15 @@ class Samples:
 
 @dataclass(slots=True)
 class Case:
-    """A subject at a size, ready to run."""
+    """A subject at a size, ready to run.
+
+    Attributes:
+        key: what the receipt calls the subject.
+        subject: is called with the pair.
+        pair: left and right, (H, W, 3) uint8 RGB.
+        closed: what came of the closed loop.
+        open: what came of the open loop.
+    """
 
     key: str
     subject: Subject
@@ -62,7 +84,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A case's turn in a round."""
+    """A case's turn in a round.
+
+    Attributes:
+        round: counted from 0.
+        case: what is run.
+    """
 
     round: int
     case: Case
@@ -74,7 +101,13 @@ class Turn:
 
 
 def turns(cases: Sequence[Case], *, rounds: int, seed: int) -> list[Turn]:
-    """Return every case once a round, in an order shuffled by `seed`."""
+    """Return every case once a round, in an order shuffled by `seed`.
+
+    Args:
+        cases: what is compared.
+        rounds: how often each has its turn.
+        seed: of the order.
+    """
     shuffler = random.Random(seed)
     order = list(cases)
     listed = []
@@ -87,7 +120,13 @@ def turns(cases: Sequence[Case], *, rounds: int, seed: int) -> list[Turn]:
 def within(
     listed: Iterable[Turn], *, limit_s: float | None, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Turn]:
-    """Yield turns until the first whole round that ends after the limit."""
+    """Yield turns until the first whole round that ends after the limit.
+
+    Args:
+        listed: turns in their order.
+        limit_s: seconds; None sets no limit.
+        clock: gives seconds that only grow.
+    """
     start, last = clock(), 0
     for turn in listed:
         if turn.round != last and limit_s is not None and clock() - start > limit_s:
@@ -97,7 +136,14 @@ def within(
 
 
 def closed_turn(case: Case, *, settle: int, block: int, sensor: Sensor) -> None:
-    """Run a block, each pair as soon as the one before is answered."""
+    """Run a block, each pair as soon as the one before is answered.
+
+    Args:
+        case: gets the samples.
+        settle: iterations before, which are not counted.
+        block: iterations that are.
+        sensor: of power, clocks and temperatures.
+    """
     for _ in range(settle):
         case.subject(*case.pair)
     for _ in range(block):
@@ -118,6 +164,14 @@ def open_turn(
 
     "response" counts from the moment at which the frame was due: waking up is part of it, and so is
     waiting for the frame before. Frames that a newer one has overtaken are dropped.
+
+    Args:
+        case: gets the samples.
+        rate_hz: of the camera.
+        frames: how many the camera gives.
+        sensor: of power, clocks and temperatures.
+        clock: gives seconds that only grow.
+        sleep: waits so many seconds.
     """
     start, index = clock(), 0
     while index < frames:

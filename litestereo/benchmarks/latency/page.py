@@ -25,6 +25,12 @@ def draw_page(
 ) -> Path:
     """Read the files and write the page; return its path.
 
+    Args:
+        output: file of the page, HTML.
+        receipt: file that `stereo-bench` wrote.
+        accuracy: reports of `stereo-eval`.
+        profiles: of engines, as `read_profile` takes them.
+
     Raises:
         InputError: a file cannot be read or is not whole, or the page cannot be written.
     """
@@ -44,6 +50,12 @@ def write_bench_page(
     profiles: dict[str, list[Layer]] | None = None,
 ) -> Path:
     """Write the page; it needs no other file and no network.
+
+    Args:
+        path: the file.
+        receipt: what `stereo-bench` measured.
+        accuracy: reports of `stereo-eval`.
+        profiles: layers by the name of their engine.
 
     Raises:
         InputError: the place cannot be written.
@@ -68,6 +80,10 @@ def accuracy_of(
     """Return the report of the same model on the same backend; else of the same model.
 
     What `stereo-eval` scored is named "model (backend, precision)".
+
+    Args:
+        subject: what was timed.
+        reports: where to look.
     """
     same = [
         report
@@ -80,7 +96,11 @@ def accuracy_of(
 
 
 def headline_metric(group_name: str) -> str:
-    """Return the metric that a data set's own table is sorted by."""
+    """Return the metric that a data set's own table is sorted by.
+
+    Args:
+        group_name: of a set or family, such as "KITTI 2015".
+    """
     name = group_name.lower()
     if name.startswith("kitti"):
         return "d1"

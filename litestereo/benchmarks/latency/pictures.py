@@ -15,7 +15,11 @@ PICTURE = "bundled demo pair, resized"
 
 
 def bench_pair(size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return left and right, (H, W, 3) uint8 RGB, of `size` (height, width)."""
+    """Return left and right, (H, W, 3) uint8 RGB, of `size` (height, width).
+
+    Args:
+        size: (height, width).
+    """
     pair = read_pair(*demo_pair())
     cv2 = import_cv2("resizing pictures")
     left, right = (

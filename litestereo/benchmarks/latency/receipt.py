@@ -177,6 +177,9 @@ class Receipt:
     def subject(self, key: str) -> SubjectResult:
         """Return the subject of that key.
 
+        Args:
+            key: as in `SubjectResult.key`.
+
         Raises:
             KeyError: there is none.
         """
@@ -198,7 +201,15 @@ def loop_from_samples(
     dropped: int = 0,
     readings: tuple[Reading, ...] = (),
 ) -> Loop:
-    """Return a loop with its summaries; samples are rounded first, as the file holds them."""
+    """Return a loop with its summaries; samples are rounded first, as the file holds them.
+
+    Args:
+        kind: of the loop.
+        samples_ms: milliseconds by stage, one of each iteration.
+        block: iterations that are resampled together.
+        dropped: frames that a newer one overtook.
+        readings: of the sensor.
+    """
     rounded = {
         name: tuple(round(v, _DIGITS) for v in values) for name, values in samples_ms.items()
     }
@@ -208,6 +219,10 @@ def loop_from_samples(
 def write_receipt(path: Path, receipt: Receipt) -> Path:
     """Write a receipt: indented, but the samples of a stage on one line.
 
+    Args:
+        path: the file.
+        receipt: what `stereo-bench` measured.
+
     Raises:
         InputError: the place cannot be written.
     """
@@ -216,6 +231,9 @@ def write_receipt(path: Path, receipt: Receipt) -> Path:
 
 def read_receipt(path: Path) -> Receipt:
     """Return the receipt in a file.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: the file cannot be read, or is no whole receipt.
@@ -228,6 +246,9 @@ def read_receipt(path: Path) -> Receipt:
 
 def receipt_from_json(content: Mapping[str, Any]) -> Receipt:
     """Return the receipt of which `Receipt.to_json` made `content`.
+
+    Args:
+        content: as `json.loads` gives it.
 
     Raises:
         InputError: a field is missing, unknown or not of its kind, or a summary does not follow

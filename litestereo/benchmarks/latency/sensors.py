@@ -92,7 +92,12 @@ class NvmlSensor:
     name = "nvml"
 
     def __init__(self, nvml: Any, *, index: int = 0) -> None:  # noqa: ANN401 - untyped package
-        """Take the pynvml module, initialised, and a GPU's index."""
+        """Take the pynvml module, initialised, and a GPU's index.
+
+        Args:
+            nvml: the module `pynvml`, initialised.
+            index: of the GPU, as NVML counts.
+        """
         self._nvml = nvml
         self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
@@ -141,7 +146,11 @@ class TegrastatsSensor:
     name = "tegrastats"
 
     def __init__(self, command: list[str]) -> None:
-        """Start the command, which prints a line at an interval of its own."""
+        """Start the command, which prints a line at an interval of its own.
+
+        Args:
+            command: the program and its options.
+        """
         self._last: Reading | None = None
         # What is no text is replaced: an error would end the thread that reads.
         self._process = subprocess.Popen(
@@ -175,14 +184,22 @@ class TegrastatsSensor:
 
 
 def throttle_reasons(mask: int) -> tuple[str, ...]:
-    """Return the names of the bits in NVML's mask; unknown ones by number, idleness left out."""
+    """Return the names of the bits in NVML's mask; unknown ones by number, idleness left out.
+
+    Args:
+        mask: NVML's clocks event reasons.
+    """
     bits = [1 << shift for shift in range(mask.bit_length()) if mask >> shift & 1]
     return tuple(_REASONS.get(bit, f"reason {bit:#x}") for bit in bits if bit != 0x1)
 
 
 @contextmanager
 def open_sensor(*, gpu: int = 0) -> Iterator[Sensor]:
-    """Open tegrastats where it is installed, else NVML where a GPU answers, else nothing."""
+    """Open tegrastats where it is installed, else NVML where a GPU answers, else nothing.
+
+    Args:
+        gpu: index of the GPU, for NVML.
+    """
     sensor = _sensor(gpu)
     try:
         yield sensor
@@ -204,7 +221,11 @@ def gpu_index(device: str, *, visible: str | None = None) -> int:
 
 
 def open_nvml(*, gpu: int = 0) -> NvmlSensor | None:
-    """Return a GPU through nvidia-ml-py; None where the package, driver or GPU is absent."""
+    """Return a GPU through nvidia-ml-py; None where the package, driver or GPU is absent.
+
+    Args:
+        gpu: index of the GPU.
+    """
     try:
         import pynvml
     except ImportError:

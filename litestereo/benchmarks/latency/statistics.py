@@ -39,7 +39,12 @@ _CONFIDENCE_PERCENT = 95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A bootstrap interval; `low` and `high` are quantiles of the resampled values."""
+    """A bootstrap interval; `low` and `high` are quantiles of the resampled values.
+
+    Attributes:
+        low: its lower end.
+        high: its upper end.
+    """
 
     low: float
     high: float
@@ -126,6 +131,10 @@ def median_interval(samples: Sequence[float], *, block: int) -> Interval | None:
     """Return the 95 % interval of the median; None with fewer than 5 blocks or 10 samples.
 
     Whole blocks are resampled: neighbours share clocks and temperature, and count as one.
+
+    Args:
+        samples: in the order in which they were taken.
+        block: how many neighbours are resampled together.
     """
     medians = _resampled_medians(samples, block=block, seed=1)
     return None if medians is None else _interval(medians)

@@ -73,6 +73,9 @@ class SubjectSpec:
     def parse(cls, text: str) -> SubjectSpec:
         """Read what was typed.
 
+        Args:
+            text: MODEL@BACKEND, MODEL@BACKEND:VARIANT or sgbm.
+
         Raises:
             InputError: it has another form, or names an unknown backend or variant.
         """
@@ -123,7 +126,11 @@ class EngineSettings:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EngineSettings:
-        """Read what `to_json` gave."""
+        """Read what `to_json` gave.
+
+        Args:
+            data: that mapping.
+        """
         python, folder, sources = (data[n] for n in ("python", "cache_dir", "tactic_sources"))
         return cls(
             None if python is None else Path(python),
@@ -162,7 +169,17 @@ class Iteration(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SubjectInfo:
-    """What runs; see `receipt.SubjectResult`."""
+    """What runs; see `receipt.SubjectResult`.
+
+    Attributes:
+        model: name of the model.
+        backend: what runs it.
+        device: where.
+        precision: that it computes in.
+        inference_size: (height, width) that the network sees.
+        artifact_sha256: of its file; None where there is none.
+        details: what else distinguishes it.
+    """
 
     model: str
     backend: str
@@ -177,7 +194,12 @@ class Subject(Protocol):
     """Something that matches pairs and says where the time went."""
 
     def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
-        """Match a pair of (H, W, 3) uint8 RGB, from the host's memory into the host's memory."""
+        """Match a pair of (H, W, 3) uint8 RGB, from the host's memory into the host's memory.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+        """
 
     @property
     def info(self) -> SubjectInfo:
@@ -211,6 +233,12 @@ class EngineSubject:
     ) -> None:
         """Load the artefact; of `device` only the number counts, as in "cuda:1".
 
+        Args:
+            spec: what to time.
+            device: as in "cuda:1".
+            threads: of the CPU; None leaves the choice to the library.
+            settings: of the tensorrt subjects; None is the default.
+
         Raises:
             LiteStereoError: it cannot be loaded here.
         """
@@ -230,7 +258,12 @@ class EngineSubject:
             self._details["variant"] = spec.variant
 
     def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
-        """Match a pair."""
+        """Match a pair.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+        """
         start = time.perf_counter()
         result = self._engine(left, right)
         total_ms = 1e3 * (time.perf_counter() - start)
@@ -269,7 +302,11 @@ class SgbmSubject:
     """OpenCV's StereoSGBM on 192 disparities, holes filled by nothing."""
 
     def __init__(self, *, threads: int | None = None) -> None:
-        """Prepare; `threads` is set for the whole process, which is how OpenCV has it."""
+        """Prepare; `threads` is set for the whole process, which is how OpenCV has it.
+
+        Args:
+            threads: of the CPU; None leaves the choice to the library.
+        """
         from litestereo.benchmarks.matchers import SgbmMatcher
         from litestereo.runtime.opencv import import_cv2
 
@@ -280,7 +317,12 @@ class SgbmSubject:
         self._info: SubjectInfo | None = None
 
     def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
-        """Match a pair; all of it counts as inference."""
+        """Match a pair; all of it counts as inference.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+        """
         start = time.perf_counter()
         match = self._matcher(left, right)
         total_ms = 1e3 * (time.perf_counter() - start)
@@ -340,7 +382,11 @@ def open_subject(
 
 
 def file_sha256(path: Path) -> str:
-    """Return the hash of a file."""
+    """Return the hash of a file.
+
+    Args:
+        path: the file.
+    """
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -362,7 +408,11 @@ def _options(
 
 
 def device_stages(times: DeviceTimes) -> dict[str, float]:
-    """Return stage -> milliseconds; `times` may be any object with those attributes."""
+    """Return stage -> milliseconds; `times` may be any object with those attributes.
+
+    Args:
+        times: milliseconds that the device took, by CUDA events.
+    """
     return {name.removesuffix("_ms"): float(getattr(times, name)) for name in DeviceTimes._fields}
 
 

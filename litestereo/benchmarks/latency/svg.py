@@ -18,7 +18,14 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One row: samples and their percentiles, in milliseconds; None is not known."""
+    """One row: samples and their percentiles, in milliseconds; None is not known.
+
+    Attributes:
+        label: of the row.
+        samples_ms: every sample.
+        p50_ms: their median.
+        p99_ms: their 99th percentile.
+    """
 
     label: str
     samples_ms: Sequence[float]
@@ -28,7 +35,13 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point with its name."""
+    """One point with its name.
+
+    Attributes:
+        label: its name.
+        x: above 0, as the axis is logarithmic.
+        y: 0 or more.
+    """
 
     label: str
     x: float
@@ -78,7 +91,12 @@ class _LogAxis:
 
 
 def strips(rows: Sequence[Strip], *, unit: str = "ms, logarithmic") -> str:
-    """Return a row of ticks for each subject: samples thin, p50 thick, a bar to p99."""
+    """Return a row of ticks for each subject: samples thin, p50 thick, a bar to p99.
+
+    Args:
+        rows: from top to bottom.
+        unit: words at the axis.
+    """
     axis = _LogAxis.over([value for row in rows for value in (*row.samples_ms, row.p99_ms or 0)])
     height = _ROW * len(rows)
     drawn = "".join(_strip(row, axis, index) for index, row in enumerate(rows))
@@ -86,7 +104,14 @@ def strips(rows: Sequence[Strip], *, unit: str = "ms, logarithmic") -> str:
 
 
 def scatter(points: Sequence[Point], *, x_unit: str, y_unit: str, height: int = 320) -> str:
-    """Return points over a logarithmic x and a linear y that begins at 0."""
+    """Return points over a logarithmic x and a linear y that begins at 0.
+
+    Args:
+        points: what is drawn.
+        x_unit: words at the axis below.
+        y_unit: words at the axis on the left.
+        height: of the drawing, pixels.
+    """
     axis = _LogAxis.over([point.x for point in points])
     top = 1.1 * max([point.y for point in points if math.isfinite(point.y)] or [1.0]) or 1.0
     marks = [axis.drawn(height, unit=x_unit)]
@@ -110,7 +135,12 @@ def scatter(points: Sequence[Point], *, x_unit: str, y_unit: str, height: int = 
 
 
 def bars(rows: Sequence[tuple[str, float]], *, unit: str) -> str:
-    """Return a bar for each row, its value beside it."""
+    """Return a bar for each row, its value beside it.
+
+    Args:
+        rows: label and value, from top to bottom.
+        unit: what follows each value.
+    """
     longest = max(value for _, value in rows) or 1.0
     room = _WIDTH - _LABEL - 100
     drawn = "".join(

@@ -48,7 +48,11 @@ def receipt_table(receipt: Receipt, *, width: int | None = None) -> str:
 
 
 def receipt_rows(receipt: Receipt) -> Iterator[tuple[SubjectResult, list[str]]]:
-    """Yield each subject with its cells under HEADINGS, for the closed loop."""
+    """Yield each subject with its cells under HEADINGS, for the closed loop.
+
+    Args:
+        receipt: what `stereo-bench` measured.
+    """
     block = receipt.settings.block
     for _, group in groupby(receipt.subjects, key=lambda subject: subject.size):
         subjects = list(group)
@@ -57,7 +61,13 @@ def receipt_rows(receipt: Receipt) -> Iterator[tuple[SubjectResult, list[str]]]:
 
 
 def ratio_cell(subject: SubjectResult, reference: SubjectResult, *, block: int) -> str:
-    """Return how many times the reference's median this one is, to the digits that are known."""
+    """Return how many times the reference's median this one is, to the digits that are known.
+
+    Args:
+        subject: what is compared.
+        reference: with what.
+        block: iterations that are resampled together.
+    """
     one, other = (each.closed.summary["total"] for each in (subject, reference))
     if one.p50_ms is None or not other.p50_ms:
         return "-"
@@ -73,7 +83,12 @@ def ratio_cell(subject: SubjectResult, reference: SubjectResult, *, block: int) 
 
 
 def format_ratio(ratio: float, interval: Interval | None) -> str:
-    """Return a ratio in no more digits than its interval knows; "?" where there is none."""
+    """Return a ratio in no more digits than its interval knows; "?" where there is none.
+
+    Args:
+        ratio: of two medians.
+        interval: its 95 % interval; None where it is not known.
+    """
     if interval is None:
         return f"{format_ms(ratio)}?"
     return format_ms(ratio, uncertainty_ms=(interval.high - interval.low) / 2)

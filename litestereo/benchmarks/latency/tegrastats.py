@@ -53,7 +53,11 @@ class Tegrastats:
 
 
 def parse_tegrastats(line: str) -> Tegrastats:
-    """Return what a line holds; a line of something else holds nothing."""
+    """Return what a line holds; a line of something else holds nothing.
+
+    Args:
+        line: as `tegrastats` prints it.
+    """
     ram = re.search(r"\bRAM (\d{1,9})/(\d{1,9})MB", line)
     gpu_percent, gpu_clock = _load(line, "GR3D_FREQ")
     rails = _rails_w(line)

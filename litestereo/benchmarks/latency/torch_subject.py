@@ -40,6 +40,11 @@ class TorchSubject:
     ) -> None:
         """Load the weights; compiling waits for the first pair.
 
+        Args:
+            spec: what to time.
+            device: such as "cpu" or "cuda:1".
+            threads: of the CPU; None leaves the choice to the library.
+
         Raises:
             LiteStereoError: no such weights or device.
         """
@@ -60,7 +65,12 @@ class TorchSubject:
         self._size = (0, 0)
 
     def __call__(self, left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> Iteration:
-        """Match a pair."""
+        """Match a pair.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+        """
         start = time.perf_counter()
         padded_left, padded_right, frame = padded_pair(*rgb_pair(left, right))
         prepared = time.perf_counter()

@@ -109,6 +109,11 @@ class Backend(Protocol):
 def open_backend(name: str, artifact: Path, *, options: BackendOptions) -> Backend:
     """Load `artifact` with the backend called `name`; there is no fallback to another one.
 
+    Args:
+        name: one of `BACKEND_NAMES`.
+        artifact: file that `stereo-export` wrote.
+        options: threads, optimisation and GPU.
+
     Raises:
         InputError: no backend has that name.
         MissingDependencyError: the package that it wraps is not installed.

@@ -31,6 +31,10 @@ class OnnxRuntimeCpu(SessionBackend):
 def load(artifact: Path, options: BackendOptions) -> OnnxRuntimeCpu:
     """Open `artifact` on the CPU.
 
+    Args:
+        artifact: file that `stereo-export` wrote.
+        options: threads, optimisation and GPU.
+
     Raises:
         MissingDependencyError: onnxruntime is not installed.
         EngineError: the file is no artefact, or ONNX Runtime refuses it.

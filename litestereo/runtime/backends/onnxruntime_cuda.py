@@ -47,7 +47,13 @@ class OnnxRuntimeCuda(SessionBackend):
     name = "onnxruntime-cuda"
 
     def __init__(self, session: Any, manifest: Manifest, *, device: str) -> None:  # noqa: ANN401
-        """Take over a session that has run on the GPU."""
+        """Take over a session that has run on the GPU.
+
+        Args:
+            session: an open `onnxruntime.InferenceSession`.
+            manifest: what the artefact says of itself.
+            device: what to call the GPU.
+        """
         super().__init__(session, manifest)
         self.device = device
         # The CUDA provider computes each node in the type that the graph gives it.
@@ -56,6 +62,10 @@ class OnnxRuntimeCuda(SessionBackend):
 
 def load(artifact: Path, options: BackendOptions) -> OnnxRuntimeCuda:
     """Open `artifact` on a GPU and run a pair there.
+
+    Args:
+        artifact: file that `stereo-export` wrote.
+        options: threads, optimisation and GPU.
 
     Raises:
         MissingDependencyError: onnxruntime is not installed.

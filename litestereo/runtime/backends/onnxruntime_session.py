@@ -33,7 +33,12 @@ class SessionBackend:
     """What every backend on an ONNX Runtime session is; its `load` makes it."""
 
     def __init__(self, session: Any, manifest: Manifest) -> None:  # noqa: ANN401 - untyped package
-        """Take over an open session."""
+        """Take over an open session.
+
+        Args:
+            session: an open `onnxruntime.InferenceSession`.
+            manifest: what the artefact says of itself.
+        """
         self._session = session
         self.manifest = manifest
         self.fixed_size = manifest.input.fixed_size
@@ -41,7 +46,12 @@ class SessionBackend:
     def infer(
         self, left: NDArray[np.uint8], right: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return disparity and confidence of one padded pair, in fresh arrays."""
+        """Return disparity and confidence of one padded pair, in fresh arrays.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified and padded to multiples of 32.
+            right: likewise of the right camera.
+        """
         return run(self._session, left, right)
 
     def close(self) -> None:
@@ -51,6 +61,11 @@ class SessionBackend:
 
 def open_session(artifact: Path, options: Any, *, providers: Sequence[Any]) -> Any:  # noqa: ANN401
     """Return a session on `providers` that raises where they fail, instead of trying others.
+
+    Args:
+        artifact: file that `stereo-export` wrote.
+        options: `onnxruntime.SessionOptions`.
+        providers: ONNX Runtime's names, or pairs of a name and its settings.
 
     Raises:
         EngineError: the file is no artefact, or ONNX Runtime refuses it.
@@ -68,6 +83,10 @@ def open_session(artifact: Path, options: Any, *, providers: Sequence[Any]) -> A
 
 def read_manifest(session: Any, artifact: Path) -> Manifest:  # noqa: ANN401 - untyped package
     """Return the manifest of a loaded artefact.
+
+    Args:
+        session: an open `onnxruntime.InferenceSession`.
+        artifact: file that `stereo-export` wrote.
 
     Raises:
         EngineError: it has none, or one that cannot be read.
@@ -90,6 +109,11 @@ def run(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return disparity and confidence of one padded pair, in fresh arrays.
 
+    Args:
+        session: an open `onnxruntime.InferenceSession`.
+        left: (H, W, 3) uint8 RGB, rectified and padded to multiples of 32.
+        right: likewise of the right camera.
+
     Raises:
         EngineError: ONNX Runtime failed.
     """
@@ -102,7 +126,11 @@ def run(
 
 
 def session_options(options: BackendOptions) -> Any:  # noqa: ANN401 - untyped package
-    """Return ONNX Runtime's form of our options."""
+    """Return ONNX Runtime's form of our options.
+
+    Args:
+        options: threads and graph optimisation are looked at.
+    """
     import onnxruntime
 
     levels = {
@@ -132,6 +160,10 @@ def _default_threads() -> int:
 
 def check_graph(session: Any, artifact: Path) -> None:  # noqa: ANN401 - untyped package
     """Refuse a session whose graph is not an artefact's.
+
+    Args:
+        session: an open `onnxruntime.InferenceSession`.
+        artifact: file that `stereo-export` wrote.
 
     Raises:
         EngineError: its inputs or outputs are others.

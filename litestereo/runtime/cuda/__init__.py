@@ -46,6 +46,9 @@ def open_device(index: int = 0, *, binding: Binding = "auto") -> Device:
 def choose_binding(binding: Binding = "auto") -> str:
     """Return which package "auto" stands for, or the named one if it is installed.
 
+    Args:
+        binding: "auto" takes the first one that is installed.
+
     Raises:
         InputError: no binding has that name.
         MissingDependencyError: it is not installed.
@@ -64,7 +67,11 @@ def choose_binding(binding: Binding = "auto") -> str:
 
 
 def is_installed(module: str) -> bool:
-    """Say whether a module can be found, without running it."""
+    """Say whether a module can be found, without running it.
+
+    Args:
+        module: its full name.
+    """
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # its parent package is missing

@@ -31,7 +31,11 @@ class BindingsDevice:
     binding = "cuda-bindings"
 
     def __init__(self, info: DeviceInfo) -> None:
-        """Retain the primary context of a GPU; the driver is initialised by then."""
+        """Retain the primary context of a GPU; the driver is initialised by then.
+
+        Args:
+            info: which GPU it is.
+        """
         self.info = info
         checked(cu.cuInit(0))
         self._device = checked(cu.cuDeviceGet(info.index))
@@ -39,7 +43,11 @@ class BindingsDevice:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Push the primary context, and pop it again."""
+        """Push the primary context, and pop it again.
+
+        Raises:
+            EngineError: the device is closed.
+        """
         if self._context is None:
             raise EngineError("the GPU is closed; open it again")
         checked(cu.cuCtxPushCurrent(self._context))
@@ -54,61 +62,116 @@ class BindingsDevice:
         return Stream(lambda: checked(cu.cuStreamDestroy(stream)), int(stream), stream)
 
     def event(self, *, blocking: bool = False) -> Event:
-        """Return a new event."""
+        """Return a new event.
+
+        Args:
+            blocking: who waits for it sleeps, instead of spinning on the CPU.
+        """
         kinds = cu.CUevent_flags
         flags = kinds.CU_EVENT_BLOCKING_SYNC if blocking else kinds.CU_EVENT_DEFAULT
         event = checked(cu.cuEventCreate(flags))
         return Event(lambda: checked(cu.cuEventDestroy(event)), int(event), event)
 
     def device_buffer(self, nbytes: int) -> DeviceBuffer:
-        """Allocate GPU memory."""
+        """Allocate GPU memory.
+
+        Args:
+            nbytes: how many bytes.
+        """
         address = checked(cu.cuMemAlloc(nbytes))
         return DeviceBuffer(lambda: checked(cu.cuMemFree(address)), int(address), nbytes)
 
     def pinned_buffer(self, shape: tuple[int, ...], dtype: DTypeLike) -> PinnedBuffer:
-        """Allocate page-locked host memory."""
+        """Allocate page-locked host memory.
+
+        Args:
+            shape: of the array.
+            dtype: of the array's numbers.
+        """
         array, address, free = _host_memory(shape, dtype, flags=0)
         return PinnedBuffer(free, array, address)
 
     def mapped_buffer(self, shape: tuple[int, ...], dtype: DTypeLike) -> MappedBuffer:
-        """Allocate page-locked host memory that the GPU sees."""
+        """Allocate page-locked host memory that the GPU sees.
+
+        Args:
+            shape: of the array.
+            dtype: of the array's numbers.
+        """
         array, address, free = _host_memory(shape, dtype, flags=cu.CU_MEMHOSTALLOC_DEVICEMAP)
         seen_at = checked(cu.cuMemHostGetDevicePointer(address, 0))
         return MappedBuffer(free, array, address, int(seen_at))
 
     def upload(self, target: DeviceBuffer, source: PinnedBuffer, stream: Stream) -> None:
-        """Queue a copy to the GPU."""
+        """Queue a copy to the GPU.
+
+        Args:
+            target: where to; as large as `source`.
+            source: where from; unchanged until the stream has passed the copy.
+            stream: the queue that it is put into.
+        """
         size = source.array.nbytes
         checked(cu.cuMemcpyHtoDAsync(target.address, source.host_address, size, stream.native))
 
     def download(self, target: PinnedBuffer, source: DeviceBuffer, stream: Stream) -> None:
-        """Queue a copy from the GPU."""
+        """Queue a copy from the GPU.
+
+        Args:
+            target: where to; as large as `source`.
+            source: where from; unchanged until the stream has passed the copy.
+            stream: the queue that it is put into.
+        """
         size = target.array.nbytes
         checked(cu.cuMemcpyDtoHAsync(target.host_address, source.address, size, stream.native))
 
     def record(self, event: Event, stream_handle: int, *, in_graph: bool = False) -> None:
-        """Mark the present end of a stream."""
+        """Mark the present end of a stream.
+
+        Args:
+            event: one of this device's.
+            stream_handle: a CUstream as a number; 0 is the default stream.
+            in_graph: be a part of the graph that is being captured.
+        """
         kinds = cu.CUevent_record_flags
         flags = kinds.CU_EVENT_RECORD_EXTERNAL if in_graph else kinds.CU_EVENT_RECORD_DEFAULT
         checked(cu.cuEventRecordWithFlags(event.native, stream_handle, flags))
 
     def wait(self, stream_handle: int, event: Event) -> None:
-        """Make a stream wait for an event."""
+        """Make a stream wait for an event.
+
+        Args:
+            stream_handle: a CUstream as a number; 0 is the default stream.
+            event: one of this device's.
+        """
         checked(cu.cuStreamWaitEvent(stream_handle, event.native, 0))
 
     def synchronize(self, waited: Stream | Event) -> None:
-        """Wait for a stream or an event."""
+        """Wait for a stream or an event.
+
+        Args:
+            waited: what to wait for.
+        """
         if isinstance(waited, Stream):
             checked(cu.cuStreamSynchronize(waited.native))
         else:
             checked(cu.cuEventSynchronize(waited.native))
 
     def elapsed_ms(self, start: Event, end: Event) -> float:
-        """Return the time between two events."""
+        """Return the time between two events.
+
+        Args:
+            start: the earlier one, made without disabling timing.
+            end: the later one.
+        """
         return float(checked(cu.cuEventElapsedTime(start.native, end.native)))
 
     def capture(self, stream: Stream, enqueue: Callable[[], None]) -> Graph | None:
-        """Capture `enqueue` into a graph."""
+        """Capture `enqueue` into a graph.
+
+        Args:
+            stream: the queue that it is put into.
+            enqueue: queues the work; it may not wait or allocate.
+        """
         return capture_graph(stream, enqueue)
 
     def close(self) -> None:
@@ -119,13 +182,22 @@ class BindingsDevice:
 
 
 def open_device(info: DeviceInfo, driver: Driver) -> BindingsDevice:
-    """Return the GPU that `info` describes; `driver` has found it and is not needed further."""
+    """Return the GPU that `info` describes; `driver` has found it and is not needed further.
+
+    Args:
+        info: which GPU it is.
+        driver: the loaded CUDA driver.
+    """
     del driver
     return BindingsDevice(info)
 
 
 def capture_graph(stream: Stream, enqueue: Callable[[], None]) -> Graph:
     """Return what `enqueue` puts into `stream` as a graph; works with any package's streams.
+
+    Args:
+        stream: the queue that it is put into.
+        enqueue: queues the work; it may not wait or allocate.
 
     Raises:
         EngineError: what is enqueued cannot be captured; the stream is usable again.
@@ -154,6 +226,9 @@ def capture_graph(stream: Stream, enqueue: Callable[[], None]) -> Graph:
 
 def checked(returned: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever the function gives
     """Return what a cuda-bindings call gave besides its status: nothing, a value or a tuple.
+
+    Args:
+        returned: the status and what follows it.
 
     Raises:
         EngineError: the status is an error.

@@ -76,6 +76,9 @@ def memory_from_capsule(
 ) -> tuple[int, tuple[int, ...], np.dtype[Any], tuple[int, int], object]:
     """Take a DLPack capsule over.
 
+    Args:
+        capsule: named "dltensor", not consumed yet.
+
     Returns:
         address, shape, dtype, (device type, device index), and an object that keeps it alive.
 
@@ -115,6 +118,13 @@ def capsule_from_memory(
     """Return a DLPack capsule of C-contiguous memory, which `owner` keeps alive.
 
     A capsule that nobody consumes keeps `owner` alive to the end of the process.
+
+    Args:
+        address: of the first number.
+        shape: of the array.
+        dtype: of its numbers.
+        device: DLPack's device type and index.
+        owner: keeps the memory alive.
     """
     code = {kind: code for code, kind in _KINDS.items()}[dtype.kind]
     sizes = (ctypes.c_int64 * len(shape))(*shape)
@@ -132,7 +142,11 @@ _forget = _Deleter(lambda where: _handed_out.pop(where, None) and None)
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the strides, in elements, of a C-contiguous array."""
+    """Return the strides, in elements, of a C-contiguous array.
+
+    Args:
+        shape: of the array.
+    """
     steps = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):
         steps[axis] = steps[axis + 1] * shape[axis + 1]

@@ -58,12 +58,19 @@ class Driver:
     """The loaded driver library; made by `Driver.open`."""
 
     def __init__(self, library: Any) -> None:  # noqa: ANN401 - a ctypes library, or a test's
-        """Take over a library whose `cuInit` has succeeded."""
+        """Take over a library whose `cuInit` has succeeded.
+
+        Args:
+            library: libcuda, loaded.
+        """
         self._library = library
 
     @classmethod
     def open(cls, *, load: Callable[[str], Any] = ctypes.CDLL) -> Driver:
         """Load the driver and make sure that it sees a GPU.
+
+        Args:
+            load: gives a library by its name.
 
         Raises:
             EngineError: there is no driver, it does not start, or it sees no GPU.
@@ -88,6 +95,9 @@ class Driver:
     def device_info(self, index: int) -> DeviceInfo:
         """Return what GPU `index` is.
 
+        Args:
+            index: counted from 0, as CUDA counts.
+
         Raises:
             EngineError: there is no such GPU.
         """
@@ -111,21 +121,38 @@ class Driver:
         )
 
     def event(self, *, blocking: bool = False) -> int:
-        """Return the handle of a new event that can be timed."""
+        """Return the handle of a new event that can be timed.
+
+        Args:
+            blocking: who waits for it sleeps, instead of spinning on the CPU.
+        """
         handle = ctypes.c_void_p()
         self.call("cuEventCreate", ctypes.byref(handle), ctypes.c_uint(blocking))
         return int(handle.value or 0)
 
     def destroy_event(self, event: int) -> None:
-        """Destroy an event."""
+        """Destroy an event.
+
+        Args:
+            event: handle of an event.
+        """
         self.call("cuEventDestroy_v2", ctypes.c_void_p(event))
 
     def synchronize_event(self, event: int) -> None:
-        """Wait until an event has passed; other Python threads run meanwhile."""
+        """Wait until an event has passed; other Python threads run meanwhile.
+
+        Args:
+            event: handle of an event.
+        """
         self.call("cuEventSynchronize", ctypes.c_void_p(event))
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        """Return the GPU's time between two events that have passed."""
+        """Return the GPU's time between two events that have passed.
+
+        Args:
+            start: the earlier one, made without disabling timing.
+            end: the later one.
+        """
         value = ctypes.c_float()
         handles = ctypes.c_void_p(start), ctypes.c_void_p(end)
         self.call("cuEventElapsedTime", ctypes.byref(value), *handles)
@@ -135,17 +162,31 @@ class Driver:
         """Record an event in a stream; both are handles.
 
         With `in_graph`, as a node of the graph that is being captured (CU_EVENT_RECORD_EXTERNAL).
+
+        Args:
+            event: handle of an event.
+            stream: handle of a stream; 0 is the default one.
+            in_graph: be a part of the graph that is being captured.
         """
         handles = ctypes.c_void_p(event), ctypes.c_void_p(stream)
         self.call("cuEventRecordWithFlags", *handles, ctypes.c_uint(in_graph))
 
     def wait(self, stream: int, event: int) -> None:
-        """Make a stream wait for an event; both are handles."""
+        """Make a stream wait for an event; both are handles.
+
+        Args:
+            stream: handle of a stream; 0 is the default one.
+            event: handle of an event.
+        """
         arguments = ctypes.c_void_p(stream), ctypes.c_void_p(event), ctypes.c_uint(0)
         self.call("cuStreamWaitEvent", *arguments)
 
     def call(self, function: str, *arguments: Any) -> None:  # noqa: ANN401 - ctypes values
         """Call a driver function.
+
+        Args:
+            function: its name.
+            arguments: as ctypes passes them.
 
         Raises:
             EngineError: it returned an error.
@@ -170,5 +211,9 @@ class Driver:
 
 
 def hint_for(status: int) -> str:
-    """Return ": " and what to do about a CUresult, or nothing where nothing is known."""
+    """Return ": " and what to do about a CUresult, or nothing where nothing is known.
+
+    Args:
+        status: a CUresult.
+    """
     return f": {_HINTS[status]}" if status in _HINTS else ""

@@ -98,7 +98,12 @@ class PairDiagnosis:
 
 
 def rows_agree(left: Image, right: Image) -> bool | None:
-    """Return whether the rows of a pair agree, as a rectified pair's do; None: too few matches."""
+    """Return whether the rows of a pair agree, as a rectified pair's do; None: too few matches.
+
+    Args:
+        left: (H, W, 3) uint8 RGB, rectified.
+        right: same of the right camera.
+    """
     matches = match_pair(*rgb_pair(left, right))
     return not any(_row_findings(matches)) if _is_related(matches) else None
 

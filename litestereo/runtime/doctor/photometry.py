@@ -85,7 +85,12 @@ def photometry(
 
 
 def extreme_shares(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return the shares, 0..1, of pixels at the bright and dark end, each of the worse eye."""
+    """Return the shares, 0..1, of pixels at the bright and dark end, each of the worse eye.
+
+    Args:
+        left: (H, W, 3) uint8 RGB, rectified.
+        right: same of the right camera.
+    """
     means = [image.mean(axis=2) for image in (left, right)]
     bright, dark = (
         [float(np.mean(m > _BRIGHT)) for m in means],

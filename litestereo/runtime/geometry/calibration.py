@@ -85,7 +85,11 @@ class Eye:
         return np.array(rows, np.float64)
 
     def scaled(self, factors: tuple[float, float]) -> Eye:
-        """Return the eye for pictures resized by `factors` (height, width); edges stay edges."""
+        """Return the eye for pictures resized by `factors` (height, width); edges stay edges.
+
+        Args:
+            factors: new over old size.
+        """
         down, along = factors
         return dataclasses.replace(
             self,
@@ -115,7 +119,11 @@ class GivenRectification:
     size: tuple[int, int] | None = None
 
     def scaled(self, factors: tuple[float, float]) -> GivenRectification:
-        """Return the same for pictures resized by `factors` (height, width)."""
+        """Return the same for pictures resized by `factors` (height, width).
+
+        Args:
+            factors: new over old size.
+        """
         size = self.size
         if size is not None:
             size = round(size[0] * factors[0]), round(size[1] * factors[1])
@@ -179,6 +187,9 @@ class Calibration:
     def for_size(self, size: tuple[int, int]) -> Calibration:
         """Return the calibration for the same pictures at another (height, width).
 
+        Args:
+            size: (height, width) of the pictures.
+
         Raises:
             InputError: the shape differs, so that pictures were cropped and not resized.
         """
@@ -208,7 +219,11 @@ class Calibration:
         )
 
     def with_baseline(self, baseline_m: float) -> Calibration:
-        """Return the same rig with its step stretched to `baseline_m`."""
+        """Return the same rig with its step stretched to `baseline_m`.
+
+        Args:
+            baseline_m: distance of the eyes, metres.
+        """
         assert self.translation_m is not None
         by = baseline_m / self.baseline_m
         x, y, z = self.translation_m
@@ -273,7 +288,11 @@ class Calibration:
 
 
 def rotation_matrix(rotation: Rotation) -> NDArray[np.float64]:
-    """Return nine numbers as a (3, 3) matrix."""
+    """Return nine numbers as a (3, 3) matrix.
+
+    Args:
+        rotation: row by row.
+    """
     return np.array(rotation, np.float64).reshape(3, 3)
 
 

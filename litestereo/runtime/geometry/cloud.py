@@ -44,6 +44,10 @@ class CloudMapper:
     def __init__(self, calibration: Calibration, *, size: tuple[int, int]) -> None:
         """Prepare the rays of all pixels of `size` (height, width).
 
+        Args:
+            calibration: of rectified pictures.
+            size: (height, width) of the depth.
+
         Raises:
             InputError: the calibration is of raw pictures, or of another shape.
         """
@@ -63,6 +67,9 @@ class CloudMapper:
         """Return (H, W, 3) float32 points in metres, NaN where there is none.
 
         The array is reused by the next call.
+
+        Args:
+            depth: depth and validity of the rectified left picture.
         """
         self._multiply(depth)
         import_cv2("point clouds").merge([self._x_m, self._y_m, depth.depth_m], self._points_m)
@@ -74,6 +81,9 @@ class CloudMapper:
         Args:
             depth: of the size that this was made for.
             image: (H, W, 3) uint8 RGB, the rectified left picture.
+
+        Raises:
+            InputError: the picture has another size.
         """
         if image.shape != self._points_m.shape:
             raise InputError(f"the picture is {image.shape}; the cloud is {self._points_m.shape}")
@@ -93,6 +103,10 @@ class CloudMapper:
 
 def write_ply(path: Path, cloud: PointCloud) -> Path:
     """Write a cloud as binary little-endian PLY with colours, and return the path.
+
+    Args:
+        path: the file.
+        cloud: points in metres and their colours.
 
     Raises:
         InputError: points and colours differ in number, or the place cannot be written.

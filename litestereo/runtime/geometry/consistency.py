@@ -40,7 +40,11 @@ class OcclusionFinder:
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
-        """Prepare for disparities of `size` (height, width)."""
+        """Prepare for disparities of `size` (height, width).
+
+        Args:
+            size: (height, width).
+        """
         height, width = size
         self._columns = np.arange(width, dtype=np.float32)
         self._row_starts = (np.arange(height) * width)[:, None]

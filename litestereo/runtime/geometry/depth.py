@@ -100,6 +100,11 @@ class DepthMapper:
     ) -> None:
         """Prepare for disparities of `size` (height, width).
 
+        Args:
+            calibration: of rectified pictures.
+            size: (height, width).
+            options: which depths and confidences count; None takes all.
+
         Raises:
             InputError: the calibration is of raw pictures, or of another shape.
         """
@@ -138,6 +143,9 @@ class DepthMapper:
             occluded: (H, W) pixels that only the left eye sees.
             speckle: (H, W) pixels of small islands.
             outside: (H, W) pixels that the raw left picture does not show.
+
+        Raises:
+            InputError: the disparity has another size.
         """
         if disparity_px.shape != self._depth_m.shape:
             raise InputError(
@@ -183,6 +191,12 @@ class DepthMapper:
 def depth_error_m(
     depth_m: NDArray[np.float32] | float, calibration: Calibration, *, disparity_error_px: float
 ) -> NDArray[np.float32] | float:
-    """Return by how much a disparity error moves each depth: z^2 e / (f b), to first order."""
+    """Return by how much a disparity error moves each depth: z^2 e / (f b), to first order.
+
+    Args:
+        depth_m: metres.
+        calibration: of rectified pictures of that size.
+        disparity_error_px: in the same pictures' pixels.
+    """
     product = calibration.focal_px * calibration.baseline_m
     return depth_m * depth_m * (disparity_error_px / product)

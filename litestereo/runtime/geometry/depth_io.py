@@ -24,6 +24,10 @@ def write_depth_png(path: Path, depth_m: NDArray[np.float32]) -> Path:
     """Write (H, W) float32 metres as 16-bit millimetres; 0 where there is no depth.
 
     The format ends at 65.535 m; what is farther has no number in it and becomes 0 too.
+
+    Args:
+        path: the file.
+        depth_m: (H, W) float32; NaN where there is none.
     """
     with np.errstate(invalid="ignore"):
         millimetres = np.rint(depth_m.astype(np.float64) * _MILLIMETRES)
@@ -34,6 +38,9 @@ def write_depth_png(path: Path, depth_m: NDArray[np.float32]) -> Path:
 
 def read_depth_png(path: Path) -> NDArray[np.float32]:
     """Return (H, W) float32 metres from a 16-bit millimetre PNG; NaN where it has 0.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: no such file, or not a 16-bit grey PNG.
@@ -46,7 +53,12 @@ def read_depth_png(path: Path) -> NDArray[np.float32]:
 
 
 def write_validity_png(path: Path, validity: NDArray[np.uint8]) -> Path:
-    """Write (H, W) uint8 of `Validity` as it is: 8-bit PNG, 0 where there is a depth."""
+    """Write (H, W) uint8 of `Validity` as it is: 8-bit PNG, 0 where there is a depth.
+
+    Args:
+        path: the file.
+        validity: (H, W) uint8.
+    """
     return _write_png(path, validity)
 
 

@@ -23,7 +23,12 @@ _CHANNEL = b"Z"  # the format's own name for depth
 
 
 def write_depth_exr(path: Path, depth_m: NDArray[np.float32]) -> Path:
-    """Write (H, W) float32 metres as the channel Z of an EXR file; NaN stays NaN."""
+    """Write (H, W) float32 metres as the channel Z of an EXR file; NaN stays NaN.
+
+    Args:
+        path: the file.
+        depth_m: (H, W) float32.
+    """
     height, width = depth_m.shape
     header = struct.pack("<ii", _MAGIC, _VERSION) + _attributes(height, width)
     rows = np.empty(height, [("y", "<i4"), ("bytes", "<i4"), ("z", "<f4", (width,))])

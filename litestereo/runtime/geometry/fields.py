@@ -85,6 +85,11 @@ def numbers(value: Any, *, what: str, counts: Sequence[int]) -> tuple[float, ...
 def size_from(width: float, height: float, *, what: str) -> tuple[int, int]:
     """Return (height, width) in whole pixels.
 
+    Args:
+        width: as the file has it, pixels.
+        height: as the file has it, pixels.
+        what: what it is, for messages.
+
     Raises:
         InputError: they are no size that a picture has.
     """
@@ -94,7 +99,12 @@ def size_from(width: float, height: float, *, what: str) -> tuple[int, int]:
 
 
 def rotation_from(value: Any, *, what: str) -> Rotation:  # noqa: ANN401
-    """Return nine numbers, or three of a rotation vector, as a rotation."""
+    """Return nine numbers, or three of a rotation vector, as a rotation.
+
+    Args:
+        value: as the file has it: nested lists, or text.
+        what: what it is, for messages.
+    """
     found = numbers(value, what=what, counts=(3, 9))
     if len(found) == 9:
         return cast(Rotation, found)
@@ -102,7 +112,11 @@ def rotation_from(value: Any, *, what: str) -> Rotation:  # noqa: ANN401
 
 
 def rotation_from_vector(vector: tuple[float, float, float]) -> Rotation:
-    """Return the rotation by |vector| radians around it."""
+    """Return the rotation by |vector| radians around it.
+
+    Args:
+        vector: axis times angle, radians.
+    """
     angle = math.hypot(*vector)
     if angle == 0:
         return IDENTITY
@@ -113,12 +127,21 @@ def rotation_from_vector(vector: tuple[float, float, float]) -> Rotation:
 
 
 def flat_rotation(matrix: NDArray[np.float64]) -> Rotation:
-    """Return a (3, 3) matrix row by row."""
+    """Return a (3, 3) matrix row by row.
+
+    Args:
+        matrix: a rotation.
+    """
     return cast(Rotation, tuple(float(n) for n in matrix.ravel()))
 
 
 def lens(name: Any, coefficients: Any, *, what: str) -> tuple[Distortion, tuple[float, ...]]:  # noqa: ANN401
     """Return the lens model of a name that a format uses, and its coefficients.
+
+    Args:
+        name: as the file has it.
+        coefficients: in OpenCV's order; None or empty is an ideal lens.
+        what: what it is, for messages.
 
     Raises:
         InputError: a model that OpenCV cannot undistort, such as Kalibr's fov.
@@ -143,6 +166,12 @@ def eye_from_matrix(
     coefficients: tuple[float, ...] = (),
 ) -> Eye:
     """Return an eye from a 3x3 camera matrix or a 3x4 projection, row by row.
+
+    Args:
+        matrix: as the file has it.
+        what: what it is, for messages.
+        distortion: model of the lens.
+        coefficients: of that model, in OpenCV's order.
 
     Raises:
         InputError: it is no matrix of a camera without skew.
@@ -169,7 +198,18 @@ def rectified_rig(
     notes: tuple[str, ...] = (),
     baseline_m: float | None = None,
 ) -> Calibration:
-    """Return the rig of rectified pictures; `baseline_m` overrides the file's `baseline`."""
+    """Return the rig of rectified pictures; `baseline_m` overrides the file's `baseline`.
+
+    Args:
+        left: pinhole of the left pictures.
+        right: pinhole of the right pictures.
+        baseline: as the file has it, in `unit`.
+        unit: that the format prescribes.
+        source: name of the format.
+        size: (height, width) of the pictures, where the file says it.
+        notes: for who reads the result.
+        baseline_m: metres; None takes the file's.
+    """
     metres, said = (baseline_m, ()) if baseline_m else baseline_in_metres(baseline, expected=unit)
     return Calibration(
         left, right, baseline_m=metres, size=size, source=source, notes=(*notes, *said)

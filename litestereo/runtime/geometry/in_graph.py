@@ -53,6 +53,9 @@ class GraphRectification:
     def require_raw(self, size: tuple[int, int]) -> None:
         """Refuse pictures that are not of the camera's size.
 
+        Args:
+            size: (height, width) of the pictures.
+
         Raises:
             InputError: naming both sizes.
         """
@@ -75,6 +78,9 @@ class GraphRectification:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GraphRectification:
         """Read what `to_json` gave.
+
+        Args:
+            data: that mapping.
 
         Raises:
             EngineError: a part is missing, or describes no rig.

@@ -62,7 +62,11 @@ class MetricOptions:
     limits: DepthOptions = dataclasses.field(default_factory=DepthOptions)
 
     def targets(self, stem: str) -> dict[str, str]:
-        """Return kind -> file name of what is written for a pair."""
+        """Return kind -> file name of what is written for a pair.
+
+        Args:
+            stem: of the file names.
+        """
         names = {}
         if self.depth:
             names["depth_png"] = f"{stem}_depth_mm.png"
@@ -106,6 +110,9 @@ class MetricRun:
         """Return the pair rectified where the calibration is of raw pictures.
 
         For an artefact that rectifies it stays as it is.
+
+        Args:
+            pair: as read.
 
         Raises:
             InputError: the calibration does not suit these pictures.

@@ -61,6 +61,9 @@ class Rectifier:
     def __init__(self, calibration: Calibration) -> None:
         """Compute the maps; takes some 10 ms for each megapixel.
 
+        Args:
+            calibration: of raw pictures, with their size.
+
         Raises:
             InputError: the calibration has no size, or is of rectified pictures already.
         """
@@ -89,6 +92,9 @@ class Rectifier:
         Args:
             left: (H, W) or (H, W, 3) uint8, of the calibration's size.
             right: same.
+
+        Raises:
+            InputError: a picture has another size.
         """
         cv2 = import_cv2("rectification")
         for name, image in (("left", left), ("right", right)):
@@ -116,6 +122,9 @@ class Rectifier:
 
         Returns:
             (H, W, 2) float32 of `frame.padded_size`: x and y in raw pixels, left and right.
+
+        Raises:
+            InputError: the frame is for another size.
         """
         if frame.size != self.size:
             raise InputError(f"the frame is for {frame.size}; rectified pictures are {self.size}")
@@ -129,6 +138,9 @@ def rectification_of(calibration: Calibration) -> GivenRectification:
     Computed: both eyes are turned to look across the baseline, with the smallest common zoom at
     which OpenCV's lens model fills the picture; a fisheye keeps its focal length instead, because
     no pinhole picture holds all of it.
+
+    Args:
+        calibration: of raw pictures, with their size.
 
     Raises:
         InputError: the calibration has no size.

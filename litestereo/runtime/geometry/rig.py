@@ -132,15 +132,28 @@ class MetricRig:
         )
 
     def occluded(self, result: StereoResult) -> NDArray[np.bool_]:
-        """Return what `occluded_by_warp` does, in an array that the next call reuses."""
+        """Return what `occluded_by_warp` does, in an array that the next call reuses.
+
+        Args:
+            result: of the engine, for the rectified pair.
+        """
         return self._occlusions(result.disparity_px)
 
     def cloud(self, depth: DepthMap, left: Image) -> PointCloud:
-        """Return the points that have a depth, with the colours of the rectified left picture."""
+        """Return the points that have a depth, with the colours of the rectified left picture.
+
+        Args:
+            depth: depth and validity of the rectified left picture.
+            left: (H, W, 3) uint8 RGB, rectified.
+        """
         return self._cloud(depth, left)
 
     def points_m(self, depth: DepthMap) -> NDArray[np.float32]:
-        """Return (H, W, 3) float32 points, NaN where there is none; reused by the next call."""
+        """Return (H, W, 3) float32 points, NaN where there is none; reused by the next call.
+
+        Args:
+            depth: depth and validity of the rectified left picture.
+        """
         return self._cloud.organized(depth)
 
 

@@ -46,6 +46,11 @@ _ZED_SIZES = {
 def from_middlebury(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
     """Return a Middlebury calib.txt (2014, 2021 and evaluation v3): rectified, in millimetres.
 
+    Args:
+        text: the file's content.
+        size: (height, width) of the pictures, where it is known.
+        baseline_m: overrides the file's baseline, metres.
+
     Raises:
         InputError: it is not whole, or its numbers contradict each other.
     """
@@ -89,6 +94,11 @@ def from_kitti(text: str, *, size: Size, baseline_m: float | None) -> Calibratio
     The colour cameras 2 and 3 are taken where they are there, else the grey ones 0 and 1. Of a
     calib_cam_to_cam.txt the rectified part is taken, unless `size` is that of the raw pictures.
 
+    Args:
+        text: the file's content.
+        size: (height, width) of the pictures, where it is known.
+        baseline_m: overrides the file's baseline, metres.
+
     Raises:
         InputError: a camera of the pair is missing, or a number is none.
     """
@@ -131,6 +141,11 @@ def from_kitti(text: str, *, size: Size, baseline_m: float | None) -> Calibratio
 def from_k_txt(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
     """Return K.txt: nine numbers of the camera matrix, then the baseline (FoundationStereo).
 
+    Args:
+        text: the file's content.
+        size: (height, width) of the pictures, where it is known.
+        baseline_m: overrides the file's baseline, metres.
+
     Raises:
         InputError: it has other than 9 or 10 numbers, or no baseline.
     """
@@ -156,6 +171,11 @@ def from_zed(text: str, *, size: Size, baseline_m: float | None) -> Calibration:
     """Return one mode of a ZED's SN*.conf: raw pictures, baseline in millimetres.
 
     The mode is the one of the pictures' `size`, or the nearest of the same shape.
+
+    Args:
+        text: the file's content.
+        size: (height, width) of the pictures, where it is known.
+        baseline_m: overrides the file's baseline, metres.
 
     Raises:
         InputError: it is not whole, or has no mode of the pictures' shape.

@@ -60,6 +60,9 @@ _OPENCV_NAMES = {
 def tree_from_xml(text: str) -> dict[str, Any]:
     """Return an OpenCV storage file in XML as the dict that its YAML form has.
 
+    Args:
+        text: the file's content.
+
     Raises:
         InputError: it is not XML, or declares entities, which can grow without end or read files.
     """
@@ -137,6 +140,11 @@ def from_camera_infos(
 
     The right one is known by its projection's fourth column, -fx * baseline.
 
+    Args:
+        trees: of both eyes, in any order.
+        size: (height, width) of the pictures, where it is known.
+        baseline_m: overrides the file's baseline, metres.
+
     Raises:
         InputError: not two, of two sizes, or without a stereo calibration.
     """
@@ -189,6 +197,11 @@ def from_camera_infos(
 
 def from_kalibr(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) -> Calibration:
     """Return the cameras cam0 (left) and cam1 (right) of a Kalibr camchain, in metres.
+
+    Args:
+        trees: the file's documents.
+        size: (height, width) of the pictures, where it is known.
+        baseline_m: overrides the file's baseline, metres.
 
     Raises:
         InputError: a camera or the step between both is missing, or the lens is of another model.

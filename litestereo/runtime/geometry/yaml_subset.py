@@ -33,6 +33,9 @@ class _Line:
 def yaml_documents(text: str) -> list[Any]:
     """Return the documents of a file: dicts, lists, strings and numbers.
 
+    Args:
+        text: of the whole file.
+
     Raises:
         InputError: something outside the subset; the message has the line.
     """

@@ -96,7 +96,11 @@ class Capture:
                 reading.reader.stop()
 
     def check(self, now_s: float) -> None:
-        """Treat a source that has been silent for too long as lost."""
+        """Treat a source that has been silent for too long as lost.
+
+        Args:
+            now_s: the present, seconds on the stream's clock.
+        """
         reading = self._current
         if reading is None or self._stopped.is_set():
             return

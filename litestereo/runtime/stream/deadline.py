@@ -122,7 +122,11 @@ class Deadline:
     """
 
     def __init__(self, options: DeadlineOptions) -> None:
-        """Begin at the finest level."""
+        """Begin at the finest level.
+
+        Args:
+            options: the period, the limit of age and the ladder.
+        """
         self.options = options
         self.level = 0
         self._recent_ms: deque[float] = deque(maxlen=options.window)
@@ -138,7 +142,12 @@ class Deadline:
         self._hot = False
 
     def wants(self, *, captured_s: float, now_s: float) -> bool:
-        """Whether a pair is worth computing: on the period's grid, and in time when it is done."""
+        """Whether a pair is worth computing: on the period's grid, and in time when it is done.
+
+        Args:
+            captured_s: when the pair was taken, seconds on the same clock.
+            now_s: the present, seconds on the stream's clock.
+        """
         period_s = self.options.period_ms / 1e3
         slack_s = _JITTER * period_s
         if self._due_s is not None and captured_s < self._due_s - slack_s:
@@ -155,7 +164,11 @@ class Deadline:
         return True
 
     def is_late(self, age_ms: float) -> bool:
-        """Whether a result of this age is late."""
+        """Whether a result of this age is late.
+
+        Args:
+            age_ms: since the pair was taken.
+        """
         return age_ms > self.options.age_limit_ms
 
     def computed(self, busy_ms: float, *, level: int, now_s: float) -> Step | None:
@@ -184,7 +197,12 @@ class Deadline:
         return self._up_if_roomy(typical_ms, now_s)
 
     def felt_heat(self, hot: bool, *, now_s: float) -> Step | None:
-        """Take note of the machine's heat; return the change of level that follows from it."""
+        """Take note of the machine's heat; return the change of level that follows from it.
+
+        Args:
+            hot: whether the machine slows itself down.
+            now_s: the present, seconds on the stream's clock.
+        """
         self._hot = hot
         if not hot:
             return None

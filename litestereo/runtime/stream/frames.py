@@ -70,7 +70,19 @@ class StreamResult:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A pair on its way through the stages; each fills in its part."""
+    """A pair on its way through the stages; each fills in its part.
+
+    Attributes:
+        frame: the pair, as captured.
+        sequence: counted from 0, of the captured pairs.
+        engine: of its level.
+        level: of the deadline's ladder; 0 is the finest.
+        pair: left and right, rectified where that is done here.
+        prepared: padded for the network.
+        inferred: the network's answer.
+        stereo: that answer in the pair's pixels.
+        post: what post-processing gave.
+    """
 
     frame: SourceFrame
     sequence: int

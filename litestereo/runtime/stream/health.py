@@ -66,12 +66,24 @@ class Health:
         self._age_sum_ms = 0.0
 
     def count(self, what: Count, by: int = 1) -> None:
-        """Add to a counter."""
+        """Add to a counter.
+
+        Args:
+            what: which counter.
+            by: how much.
+        """
         with self._lock:
             self._counts[what] += by
 
     def handed_out(self, age_ms: float, *, inference_ms: float, late: bool, now_s: float) -> None:
-        """Count a result that the caller got."""
+        """Count a result that the caller got.
+
+        Args:
+            age_ms: since the pair was taken.
+            inference_ms: of the network.
+            late: beyond the limit of age.
+            now_s: the present, seconds on the stream's clock.
+        """
         with self._lock:
             self._counts["frames_out"] += 1
             self._counts["late"] += late
@@ -110,7 +122,11 @@ class Health:
 
 
 def health_line(health: Mapping[str, Any]) -> str:
-    """Return a stream's health in one line for a log."""
+    """Return a stream's health in one line for a log.
+
+    Args:
+        health: as `StereoStream.health` gives it.
+    """
     age, inference = health["age_ms"], health["inference_ms"]
     words = [f"{health['rate_hz']:.1f} Hz", f"in {health['frames_in']}"]
     words.append(f"out {health['frames_out']}")

@@ -39,7 +39,14 @@ class Pairer:
     """
 
     def __init__(self, tolerance_ms: float) -> None:
-        """Pair what lies at most `tolerance_ms` apart; best under half of a frame's period."""
+        """Pair what lies at most `tolerance_ms` apart; best under half of a frame's period.
+
+        Args:
+            tolerance_ms: 0 or more.
+
+        Raises:
+            InputError: `tolerance_ms` is below 0.
+        """
         if not tolerance_ms >= 0:
             raise InputError(f"the pairing tolerance is {tolerance_ms} ms; it must be 0 or more")
         self._tolerance_s = tolerance_ms / 1e3
@@ -52,6 +59,10 @@ class Pairer:
 
         A stamp that does not follow the eye's last one is a repeated or late picture: unpaired.
         One that lies more than a second before it begins a new sequence of both eyes.
+
+        Args:
+            side: which eye.
+            picture: with its time in seconds.
         """
         if picture.stamp_s < self._last_s[side] - _RESTART_S:
             self._restart()

@@ -72,7 +72,15 @@ class Pipeline:
         live: bool,
         clock: Callable[[], float],
     ) -> None:
-        """Make empty slots; a `live` stream keeps the latest, another one waits."""
+        """Make empty slots; a `live` stream keeps the latest, another one waits.
+
+        Args:
+            engine: of the finest level.
+            deadline: what is kept to; None computes every pair.
+            work: what is done before and after the network.
+            live: the source does not wait, as a camera.
+            clock: gives seconds that only grow.
+        """
         self.health = Health()
         self.steps: deque[Step] = deque(maxlen=_STEPS_KEPT)
         self.captured: Slot[Job] = Slot(keep_latest=live)
@@ -101,11 +109,19 @@ class Pipeline:
         return 0 if self._deadline is None else self._deadline.level
 
     def level_name(self, index: int) -> str:
-        """Return the name of a level."""
+        """Return the name of a level.
+
+        Args:
+            index: 0 is the finest.
+        """
         return self._levels[index].name
 
     def capture(self, frame: SourceFrame) -> None:
-        """Take a pair from the source."""
+        """Take a pair from the source.
+
+        Args:
+            frame: what was captured.
+        """
         self.health.count("frames_in")
         job = Job(frame, self._sequence)
         self._sequence += 1
@@ -113,6 +129,9 @@ class Pipeline:
 
     def prepare(self, job: Job) -> Job | None:
         """Rectify, resize and pad a pair; None where it is skipped or cannot be used.
+
+        Args:
+            job: the pair, as the stage before left it.
 
         Raises:
             InputError: too many pairs in a row could not be used.
@@ -142,6 +161,9 @@ class Pipeline:
     def compute(self, job: Job) -> Job | None:
         """Run the network on a prepared pair.
 
+        Args:
+            job: the pair, as the stage before left it.
+
         Raises:
             EngineError: the engine failed.
         """
@@ -164,6 +186,9 @@ class Pipeline:
     def finish(self, job: Job) -> Job | None:
         """Turn the network's answer into a result and post-process it; None where it is no number.
 
+        Args:
+            job: the pair, as the stage before left it.
+
         Raises:
             EngineError: too many answers in a row were no numbers.
         """
@@ -181,7 +206,11 @@ class Pipeline:
         return job
 
     def hand_out(self, job: Job) -> StreamResult | None:
-        """Return a finished pair as the caller's result; None where it came too late."""
+        """Return a finished pair as the caller's result; None where it came too late.
+
+        Args:
+            job: the pair, as the stage before left it.
+        """
         result = self._result(job)
         deadline = self._deadline
         if result.late and deadline is not None and not deadline.options.deliver_late:
@@ -196,7 +225,12 @@ class Pipeline:
         return result
 
     def put(self, slot: Slot[Job], job: Job) -> None:
-        """Put a pair into a slot, counting what is let go for it."""
+        """Put a pair into a slot, counting what is let go for it.
+
+        Args:
+            slot: of the next stage.
+            job: the pair, as the stage before left it.
+        """
         if slot.put(job) is not None:
             self.health.count("dropped")
 

@@ -30,6 +30,9 @@ class Slot(Generic[T]):
         Args:
             capacity: how much it holds.
             keep_latest: whether a full queue lets its oldest item go; otherwise `put` waits.
+
+        Raises:
+            InputError: `capacity` is below 1.
         """
         if capacity < 1:
             raise InputError(f"the capacity is {capacity}; a queue holds at least 1")
@@ -50,7 +53,11 @@ class Slot(Generic[T]):
         return self._finished
 
     def put(self, item: T) -> T | None:
-        """Add `item`; return what was let go for it: the oldest, or `item` after the end."""
+        """Add `item`; return what was let go for it: the oldest, or `item` after the end.
+
+        Args:
+            item: the newest one.
+        """
         with self._changed:
             while not self._keep_latest and self._is_full() and not self._finished:
                 self._changed.wait()
@@ -64,6 +71,9 @@ class Slot(Generic[T]):
 
     def get(self, timeout_s: float | None = None) -> T | None:
         """Return the oldest item; None where none comes within `timeout_s` (None: no limit).
+
+        Args:
+            timeout_s: seconds.
 
         Raises:
             Ended: nothing is left and nothing will come.

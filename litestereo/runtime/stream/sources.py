@@ -63,6 +63,9 @@ class FrameSource(Protocol):
     def open(self, clock: Clock) -> FrameReader:
         """Return a reader; times are on `clock`.
 
+        Args:
+            clock: gives seconds that only grow.
+
         Raises:
             InputError: there is no such source.
         """
@@ -74,13 +77,23 @@ class IterableSource:
     reopens = False
 
     def __init__(self, pairs: Iterable[Any], *, live: bool = False, name: str = "pairs") -> None:
-        """Take the pairs; `live` says that they are a camera's, which is not kept waiting."""
+        """Take the pairs; `live` says that they are a camera's, which is not kept waiting.
+
+        Args:
+            pairs: of (left, right), (H, W, 3) uint8 RGB.
+            live: a slow consumer loses pairs instead of holding the source up.
+            name: for messages.
+        """
         self._pairs = pairs
         self.live = live
         self.name = name
 
     def open(self, clock: Clock) -> FrameReader:
-        """Return a reader."""
+        """Return a reader.
+
+        Args:
+            clock: gives seconds that only grow.
+        """
         return _IterableReader(iter(self._pairs), clock)
 
 
@@ -93,7 +106,17 @@ class RepeatedPair:
     def __init__(
         self, left: Image, right: Image, *, rate_hz: float, frames: int | None = None
     ) -> None:
-        """Show the pair `frames` times (None: for ever) at `rate_hz`."""
+        """Show the pair `frames` times (None: for ever) at `rate_hz`.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified.
+            right: same of the right camera.
+            rate_hz: pairs a second.
+            frames: how often.
+
+        Raises:
+            InputError: `rate_hz` is not above 0.
+        """
         if not rate_hz > 0:
             raise InputError(f"the rate is {rate_hz} Hz; it must be above 0")
         self.name = f"a repeated pair at {rate_hz:g} Hz"
@@ -102,7 +125,11 @@ class RepeatedPair:
         self._frames = frames
 
     def open(self, clock: Clock) -> FrameReader:
-        """Return a reader."""
+        """Return a reader.
+
+        Args:
+            clock: gives seconds that only grow.
+        """
         return _IterableReader(self._paced(clock), clock)
 
     def _paced(self, clock: Clock) -> Iterator[tuple[Image, Image]]:
@@ -127,7 +154,11 @@ class PushSource:
     reopens = True
 
     def __init__(self, name: str = "pushed pairs") -> None:
-        """Make a source that waits for its first pair."""
+        """Make a source that waits for its first pair.
+
+        Args:
+            name: for messages.
+        """
         self.name = name
         self._slot: Slot[SourceFrame] = Slot(1, keep_latest=True)
         self._replaced = 0
@@ -159,7 +190,11 @@ class PushSource:
         self._slot.finish()
 
     def open(self, clock: Clock) -> FrameReader:
-        """Return a reader."""
+        """Return a reader.
+
+        Args:
+            clock: gives seconds that only grow.
+        """
         return _PushReader(self)
 
     @property
@@ -232,6 +267,9 @@ class _PushReader:
 
 def as_source(source: Any) -> FrameSource:  # noqa: ANN401 - whatever the caller has
     """Return a source as it is, or an iterable as a source.
+
+    Args:
+        source: of pairs.
 
     Raises:
         InputError: it is neither.

@@ -86,6 +86,14 @@ class StereoStream:
     ) -> None:
         """Make a stream that has not begun; the arguments are those of `StereoEngine.stream`.
 
+        Args:
+            engine: of the finest level; it stays open.
+            source: of pairs.
+            options: deadline, limits and reconnects; None is the default.
+            prepare: rectifies a pair before the network.
+            post: is called with each result, in a thread of its own.
+            clock: gives seconds that only grow.
+
         Raises:
             InputError: no source, or a ladder that cannot work.
         """
@@ -139,7 +147,11 @@ class StereoStream:
         return health_line(self.health)
 
     def prometheus_text(self, *, stream: str = "stereo") -> str:
-        """Return the health in Prometheus' text format."""
+        """Return the health in Prometheus' text format.
+
+        Args:
+            stream: value of the label `stream`.
+        """
         return prometheus_text(self.health, stream=stream)
 
     def latest(self, timeout_s: float | None = None) -> StreamResult | None:

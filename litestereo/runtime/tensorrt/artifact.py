@@ -41,6 +41,9 @@ class Artifact:
 def read_artifact(path: Path) -> Artifact:
     """Read an artefact.
 
+    Args:
+        path: the file.
+
     Raises:
         EngineError: it cannot be read, is no ONNX file, keeps tensors elsewhere, or has no
             manifest.

@@ -63,7 +63,11 @@ class Attestation:
     narrowed: tuple[str, ...] = ()
 
     def share(self, kind: str) -> float:
-        """Return the share, 0 to 1, of the layers that count."""
+        """Return the share, 0 to 1, of the layers that count.
+
+        Args:
+            kind: such as "fp16".
+        """
         total = sum(self.layers.values())
         return self.layers.get(kind, 0) / total if total else 0.0
 
@@ -82,6 +86,9 @@ class Attestation:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Attestation:
         """Read what `to_json` wrote.
+
+        Args:
+            data: that mapping.
 
         Raises:
             EngineError: it is something else.
@@ -146,6 +153,11 @@ class Attestation:
 def attest(trt: Any, engine: Any, *, islands: Collection[str] = ()) -> Attestation:  # noqa: ANN401
     """Return what an engine's layers compute in; `islands` are the nodes kept in FP32.
 
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        engine: an ICudaEngine, built with details.
+        islands: names of ONNX nodes that must compute in FP32.
+
     Raises:
         EngineError: the inspector's words cannot be read.
     """
@@ -156,6 +168,10 @@ def attest(trt: Any, engine: Any, *, islands: Collection[str] = ()) -> Attestati
 
 def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:
     """Return what the inspector's JSON says, of any version.
+
+    Args:
+        text: of `get_engine_information`.
+        islands: names of ONNX nodes that must compute in FP32.
 
     Raises:
         EngineError: it is no JSON, or the engine was built without details.

@@ -63,7 +63,14 @@ class TensorRt:
         device: Device,
         options: GpuOptions,
     ) -> None:
-        """Take over an open device; a fixed size, or a range, is loaded or built at once."""
+        """Take over an open device; a fixed size, or a range, is loaded or built at once.
+
+        Args:
+            trt: the module `tensorrt`, or a sibling of it.
+            artifact: the artefact, read.
+            device: the GPU; `close` closes it too.
+            options: how to build and run on the GPU.
+        """
         self.manifest = artifact.manifest
         self._trt, self._artifact, self._options = trt, artifact, options
         self._device: Device | None = device
@@ -110,6 +117,10 @@ class TensorRt:
         """Return disparity and confidence in host buffers that the next call reuses.
 
         A call allocates nothing once its size has come before.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified and padded to a size that the engine serves.
+            right: likewise of the right camera.
         """
         with self._lock:
             device = self._opened()
@@ -240,6 +251,9 @@ class TensorRt:
     def profile(self, profiler: Any) -> None:  # noqa: ANN401 - TensorRT's IProfiler
         """Let TensorRT tell `profiler` each layer's time in the calls that follow; needs no graph.
 
+        Args:
+            profiler: an IProfiler.
+
         Raises:
             EngineError: nothing was inferred yet, or a CUDA graph is replayed.
         """
@@ -346,6 +360,10 @@ def _device_words(trt: Any, device: Device, session: Session | None = None) -> s
 def load(artifact: Path, options: BackendOptions) -> TensorRt:
     """Open `artifact` on a GPU with TensorRT.
 
+    Args:
+        artifact: file that `stereo-export` wrote.
+        options: whose `gpu` part counts.
+
     Raises:
         MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
         EngineError: no GPU, a file that is no artefact, or an engine that cannot be built or run.
@@ -358,6 +376,10 @@ def load(artifact: Path, options: BackendOptions) -> TensorRt:
 
 def build_ahead(artifact: Path, *, options: GpuOptions) -> CachedEngine:
     """Build the engine of a fixed-size artefact into the cache, or find it there.
+
+    Args:
+        artifact: file that `stereo-export` wrote.
+        options: how to build and run on the GPU.
 
     Raises:
         InputError: the artefact's size is dynamic and `options` state no range.

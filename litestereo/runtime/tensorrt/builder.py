@@ -68,7 +68,16 @@ class BuiltPlan:
 
 @dataclass(slots=True, eq=False)
 class Prepared:
-    """TensorRT's objects of one build; `close` drops them in the order that they depend."""
+    """TensorRT's objects of one build; `close` drops them in the order that they depend.
+
+    Attributes:
+        builder: an IBuilder.
+        network: the graph, parsed.
+        parser: which owns weights of the network.
+        config: options of the build.
+        typing: as in `BuiltPlan`.
+        pinned: how many layers are pinned to FP32.
+    """
 
     builder: Any
     network: Any
@@ -93,6 +102,11 @@ def build_plan(
 ) -> BuiltPlan:
     """Build an engine; `heartbeat` is told TensorRT's phases.
 
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        request: the graph, its sizes and options.
+        heartbeat: says that it goes on.
+
     Raises:
         EngineError: TensorRT refuses the graph, an option or the build; with its own words.
     """
@@ -108,6 +122,10 @@ def build_plan(
 
 def prepare(trt: Any, request: BuildRequest) -> Prepared:  # noqa: ANN401 - the module
     """Parse the graph and set the build up, without building.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        request: the graph, its sizes and options.
 
     Raises:
         EngineError: TensorRT refuses the graph or an option.
@@ -131,6 +149,11 @@ def prepare(trt: Any, request: BuildRequest) -> Prepared:  # noqa: ANN401 - the 
 
 def serialize(trt: Any, prepared: Prepared, *, name: str) -> BuiltPlan:  # noqa: ANN401
     """Build what was prepared.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        prepared: of the same TensorRT; it stays open.
+        name: of the engine, for messages.
 
     Raises:
         EngineError: the build failed; with TensorRT's own words.

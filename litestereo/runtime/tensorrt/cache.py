@@ -59,7 +59,11 @@ class CacheKey:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def difference(self, other: Mapping[str, Any]) -> list[str]:
-        """Return which fields differ from a sidecar's key, with both values, in words."""
+        """Return which fields differ from a sidecar's key, with both values, in words.
+
+        Args:
+            other: fields by name.
+        """
         return [
             f"{name} is {_short(other.get(name))}, need {_short(value)}"
             for name, value in self.to_json().items()
@@ -123,7 +127,12 @@ class EngineCache:
             return CachedEngine(plan, facts, None, was_built=True)
 
     def plan_path(self, key: CacheKey, *, name: str) -> Path:
-        """Return where the engine of `key` is or would be."""
+        """Return where the engine of `key` is or would be.
+
+        Args:
+            key: what the engine depends on.
+            name: what to call it.
+        """
         return self.folder / f"{_file_name(name)}_{key.digest}.plan"
 
     def _load(self, stem: str, key: CacheKey) -> tuple[CachedEngine | None, str]:

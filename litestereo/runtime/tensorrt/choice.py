@@ -137,6 +137,11 @@ def timed_in_turns(
 
     What changes in the machine (clocks, heat, other load) then hits all alike. The first calls of
     a block bring a call's own data back and are not counted.
+
+    Args:
+        calls: run once and give milliseconds, by name.
+        rounds: how often each has its turn.
+        block: counted calls in a turn.
     """
     for call in calls.values():
         for _ in range(_WARM_UP):

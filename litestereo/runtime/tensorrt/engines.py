@@ -45,6 +45,13 @@ def engine_from_artifact(
 
     The GPU's context must be current.
 
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        artifact: the artefact, read.
+        sizes: the sizes that the engine serves.
+        info: which GPU it is for.
+        options: how to build and run on the GPU.
+
     Raises:
         EngineError: the engine cannot be built, or is not what the graph asks for.
     """
@@ -67,7 +74,15 @@ def cache_key(
     info: DeviceInfo,
     options: GpuOptions,
 ) -> CacheKey:
-    """Return what the engine of an artefact depends on."""
+    """Return what the engine of an artefact depends on.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        artifact: the artefact, read.
+        sizes: the sizes that the engine serves.
+        info: which GPU it is for.
+        options: how to build and run on the GPU.
+    """
     precision_map = json.dumps(artifact.manifest.precision_map, sort_keys=True)
     return CacheKey(
         graph_sha256=artifact.graph_sha256,
@@ -81,7 +96,12 @@ def cache_key(
 
 
 def engine_name(artifact: Artifact, sizes: SizeRange) -> str:
-    """Return what to call an engine, e.g. "las1 fp16 384x1248"."""
+    """Return what to call an engine, e.g. "las1 fp16 384x1248".
+
+    Args:
+        artifact: the artefact, read.
+        sizes: the sizes that the engine serves.
+    """
     return f"{artifact.manifest.model} {artifact.manifest.precision} {sizes}"
 
 
@@ -114,6 +134,9 @@ def load_plan(trt: Any, plan: bytes, *, name: str, foreign: bool = False) -> tup
 def island_nodes(artifact: Artifact) -> frozenset[str]:
     """Return the names of the nodes that an FP16 artefact's map keeps in FP32.
 
+    Args:
+        artifact: the artefact, read.
+
     Raises:
         EngineError: the map is not of the form that stereo-export writes.
     """
@@ -127,19 +150,31 @@ def island_nodes(artifact: Artifact) -> frozenset[str]:
 
 
 def half_share(artifact: Artifact) -> float:
-    """Return the share of an artefact's floating nodes that are half, 0 to 1."""
+    """Return the share of an artefact's floating nodes that are half, 0 to 1.
+
+    Args:
+        artifact: the artefact, read.
+    """
     nodes = artifact.manifest.precision_map.get("nodes", {})
     half, full = int(nodes.get("fp16", 0)), int(nodes.get("fp32", 0))
     return half / (half + full) if half else 0.0
 
 
 def int8_nodes(artifact: Artifact) -> int:
-    """Return how many convolutions of an artefact's graph are quantised."""
+    """Return how many convolutions of an artefact's graph are quantised.
+
+    Args:
+        artifact: the artefact, read.
+    """
     return int(artifact.manifest.precision_map.get("nodes", {}).get("int8", 0))
 
 
 def require_readable(trt: Any, artifact: Artifact) -> None:  # noqa: ANN401 - the module
     """Refuse a graph that is newer than this TensorRT's parser.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        artifact: the artefact, read.
 
     Raises:
         EngineError: with both versions, and how to export for this one.

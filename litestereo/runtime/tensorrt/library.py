@@ -19,6 +19,9 @@ _KEPT = 20
 def import_tensorrt(*, open_driver: Callable[[], object] = Driver.open) -> Any:  # noqa: ANN401
     """Return the module `tensorrt`; the CUDA driver is checked first.
 
+    Args:
+        open_driver: raises where there is no GPU.
+
     Raises:
         EngineError: no driver, no GPU, or a version that is too old.
         MissingDependencyError: it is not installed.
@@ -47,7 +50,11 @@ def import_tensorrt(*, open_driver: Callable[[], object] = Driver.open) -> Any: 
 
 
 def version_of(trt: Any) -> tuple[int, ...]:  # noqa: ANN401 - the module
-    """Return TensorRT's version as numbers."""
+    """Return TensorRT's version as numbers.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+    """
     return tuple(int(part) for part in str(trt.__version__).split(".") if part.isdigit())
 
 
@@ -55,11 +62,17 @@ class WordsLog:
     """The last warnings and errors of a TensorRT logger."""
 
     def __init__(self) -> None:
+        """Keep nothing yet."""
         self._errors: deque[str] = deque(maxlen=_KEPT)
         self._warnings: deque[str] = deque(maxlen=_KEPT)
 
     def note(self, line: str, *, is_error: bool) -> None:
-        """Keep a line."""
+        """Keep a line.
+
+        Args:
+            line: of TensorRT's log.
+            is_error: an error, else a warning.
+        """
         (self._errors if is_error else self._warnings).append(" ".join(line.split()))
 
     def clear(self) -> None:
@@ -78,6 +91,10 @@ def make_log(trt: Any, words: WordsLog) -> Any:  # noqa: ANN401 - the module, an
 
     TensorRT keeps the logger of the first builder or runtime for the whole process, so one is
     made for all: see `own_words`.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        words: keeps the lines.
     """
     severity = trt.ILogger.Severity
     errors = (severity.INTERNAL_ERROR, severity.ERROR)
@@ -97,7 +114,11 @@ _logs: dict[int, tuple[Any, WordsLog]] = {}
 
 
 def own_words(trt: Any) -> tuple[Any, WordsLog]:  # noqa: ANN401 - the module, an ILogger
-    """Return the process's logger for this TensorRT, and the words it keeps."""
+    """Return the process's logger for this TensorRT, and the words it keeps.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+    """
     if id(trt) not in _logs:
         words = WordsLog()
         _logs[id(trt)] = (make_log(trt, words), words)

@@ -19,7 +19,13 @@ Wait = Literal["spin", "block"]
 
 @dataclass(frozen=True, slots=True)
 class SizeRange:
-    """The sizes that one engine serves, each (height, width); a fixed size is all three."""
+    """The sizes that one engine serves, each (height, width); a fixed size is all three.
+
+    Attributes:
+        smallest: least height and width.
+        typical: what TensorRT optimises for.
+        largest: greatest height and width.
+    """
 
     smallest: tuple[int, int]
     typical: tuple[int, int]
@@ -37,7 +43,11 @@ class SizeRange:
 
     @classmethod
     def fixed(cls, size: tuple[int, int]) -> SizeRange:
-        """Return the range that holds one size: TensorRT optimises best for it."""
+        """Return the range that holds one size: TensorRT optimises best for it.
+
+        Args:
+            size: (height, width).
+        """
         return cls(size, size, size)
 
     @property
@@ -46,7 +56,11 @@ class SizeRange:
         return self.smallest == self.largest
 
     def holds(self, size: tuple[int, int]) -> bool:
-        """Say whether an engine of this range takes pictures of `size`."""
+        """Say whether an engine of this range takes pictures of `size`.
+
+        Args:
+            size: (height, width).
+        """
         return all(
             low <= length <= high
             for low, length, high in zip(self.smallest, size, self.largest, strict=True)
@@ -149,7 +163,11 @@ class GpuOptions:
         _require("wait", self.wait, Wait)
 
     def say(self, line: str) -> None:
-        """Pass a line to whoever listens."""
+        """Pass a line to whoever listens.
+
+        Args:
+            line: for a person.
+        """
         if self.progress is not None:
             self.progress(line)
 

@@ -19,7 +19,13 @@ class Heartbeat:
     """
 
     def __init__(self, say: Callable[[str], None], what: str, *, every_s: float = 10.0) -> None:
-        """Watch over `what`, e.g. "building las1 384x1248"."""
+        """Watch over `what`, e.g. "building las1 384x1248".
+
+        Args:
+            say: gets lines for a person.
+            what: goes on.
+            every_s: seconds between two lines.
+        """
         self.phase = ""
         self._say, self._what, self._every_s = say, what, every_s
         self._done = threading.Event()
@@ -57,7 +63,12 @@ class Heartbeat:
 
 
 def make_monitor(trt: Any, heartbeat: Heartbeat) -> Any | None:  # noqa: ANN401 - the module
-    """Return a TensorRT progress monitor that tells `heartbeat`; None where there are none: 8.6."""
+    """Return a TensorRT progress monitor that tells `heartbeat`; None where there are none: 8.6.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        heartbeat: says the phase.
+    """
     if not hasattr(trt, "IProgressMonitor"):
         return None
 

@@ -100,7 +100,15 @@ class Session:
         words: WordsLog,
         options: SessionOptions,
     ) -> None:
-        """Make the buffers, and run once: TensorRT and the driver do their late work here."""
+        """Make the buffers, and run once: TensorRT and the driver do their late work here.
+
+        Args:
+            trt: the module `tensorrt`, or a sibling of it.
+            engine: an ICudaEngine.
+            device: the GPU, its context current.
+            words: what TensorRT logs.
+            options: size, graph and how to wait.
+        """
         self._shapes = _shapes(options)
         self.zero_copy = options.zero_copy
         self.waits_asleep = options.wait == "block"
@@ -130,6 +138,10 @@ class Session:
         """Return the disparity and confidence of a pair, in buffers that the next call reuses.
 
         The device's context must be current.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified and padded to a size that the engine serves.
+            right: likewise of the right camera.
         """
         self.submit(left, right)
         return self.collect()
@@ -138,6 +150,10 @@ class Session:
         """Send a pair to the GPU and return at once; the answer before it must be collected.
 
         The device's context must be current.
+
+        Args:
+            left: (H, W, 3) uint8 RGB, rectified and padded to a size that the engine serves.
+            right: likewise of the right camera.
         """
         if self._elsewhere:
             # Before the buffers are touched: the last caller's work may still read them.
@@ -165,7 +181,11 @@ class Session:
         return self._slots["disparity"].host.array, self._slots["confidence"].host.array
 
     def report_to(self, profiler: Any) -> None:  # noqa: ANN401 - its IProfiler
-        """Let TensorRT tell `profiler` the time of each layer; only without a graph."""
+        """Let TensorRT tell `profiler` the time of each layer; only without a graph.
+
+        Args:
+            profiler: an IProfiler.
+        """
         self._context.profiler = profiler
 
     def device_times(self) -> DeviceTimes | None:

@@ -15,14 +15,26 @@ __all__ = ["lights", "materials", "outlines", "pane", "waves"]
 
 
 def outlines(draw: Draw, atlas: Atlas, batch: int) -> Tensor:
-    """Cut patches out along the atlas's outlines; walls and ground stay whole."""
+    """Cut patches out along the atlas's outlines; walls and ground stay whole.
+
+    Args:
+        draw: where random numbers come from.
+        atlas: the textures and outlines.
+        batch: how many scenes.
+    """
     outline = draw.integers(batch, COUNT, high=atlas.outlines.shape[0])
     outline[:, : SIDE_WALLS.stop] = 0
     return outline
 
 
 def waves(draw: Draw, frame: Frame, angles: Tensor) -> Tensor:
-    """Relief whose slope times the tilt's tangent stays below one, so that it can be solved."""
+    """Relief whose slope times the tilt's tangent stays below one, so that it can be solved.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+        angles: (B, P, 3) yaw, pitch and roll in radians.
+    """
     batch = frame.mode.shape[0]
     wave_number = draw.normal(batch, COUNT, 2, 2, std=3.0).clamp(-8, 8)
     # A picture sees a fifth of the far wall: folds as of cloth need shorter waves than objects do.
@@ -37,7 +49,14 @@ def waves(draw: Draw, frame: Frame, angles: Tensor) -> Tensor:
 
 
 def materials(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str, Tensor]:
-    """Cover primitives with photos, patterns or plain paint; some are glossy or mirrors."""
+    """Cover primitives with photos, patterns or plain paint; some are glossy or mirrors.
+
+    Args:
+        draw: where random numbers come from.
+        atlas: the textures and outlines.
+        frame: what the parts of the layout share.
+        depth: (B, P) in baselines.
+    """
     batch = frame.mode.shape[0]
     photo = draw.chance(batch, COUNT, 2, p=0.78 if atlas.photos else 0.0)
     of_photos = draw.integers(batch, COUNT, 2, high=max(atlas.photos, 1))
@@ -66,7 +85,14 @@ def materials(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str
 
 
 def lights(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str, Tensor]:
-    """Choose the light, the pattern of shadows and what the sky shows."""
+    """Choose the light, the pattern of shadows and what the sky shows.
+
+    Args:
+        draw: where random numbers come from.
+        atlas: the textures and outlines.
+        frame: what the parts of the layout share.
+        depth: (B, P) in baselines.
+    """
     batch = frame.mode.shape[0]
     toward = draw.normal(batch, 3) + torch.tensor([0.0, -1.0, -1.0], device=draw.device)
     toward = toward / toward.norm(dim=1, keepdim=True).clamp(min=1e-3)
@@ -86,7 +112,13 @@ def lights(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str, T
 
 
 def pane(draw: Draw, atlas: Atlas, frame: Frame) -> Tensor:
-    """Hang a window, a shop front or a dirty screen before one scene in ten."""
+    """Hang a window, a shop front or a dirty screen before one scene in ten.
+
+    Args:
+        draw: where random numbers come from.
+        atlas: the textures and outlines.
+        frame: what the parts of the layout share.
+    """
     batch = frame.mode.shape[0]
     depth = frame.focal / (frame.nearest_px * draw.uniform(batch, low=0.3, high=0.95))
     opacity = draw.uniform(batch, low=0.08, high=0.4) * draw.chance(batch, p=0.1)

@@ -34,7 +34,15 @@ _SHARES = [0.34, 0.18, 0.22, 0.26]
 def sample_scenes(
     draw: Draw, atlas: Atlas, *, batch: int, size: tuple[int, int], max_disparity_px: float
 ) -> Scene:
-    """Draw `batch` scenes for pictures of `size` (height, width), disparities up to the bound."""
+    """Draw `batch` scenes for pictures of `size` (height, width), disparities up to the bound.
+
+    Args:
+        draw: where random numbers come from.
+        atlas: the textures.
+        batch: how many scenes.
+        size: (height, width) of the pictures.
+        max_disparity_px: no disparity is larger.
+    """
     frame = _sample_frame(draw, batch, size, max_disparity_px)
     disparity = object_disparities(draw, frame)
     depth = frame.column(frame.focal) / disparity

@@ -46,7 +46,12 @@ __all__ = [
 
 
 def object_disparities(draw: Draw, frame: Frame) -> Tensor:
-    """Spread objects between wall and nearest point: evenly in disparity or in its logarithm."""
+    """Spread objects between wall and nearest point: evenly in disparity or in its logarithm.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+    """
     batch = frame.mode.shape[0]
     low, high = frame.column(frame.farthest_px), frame.column(frame.nearest_px)
     share = draw.uniform(batch, COUNT)
@@ -56,7 +61,13 @@ def object_disparities(draw: Draw, frame: Frame) -> Tensor:
 
 
 def free_centres(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
-    """Scatter centres over the picture and a little beyond it; (B, P, 3) in baselines."""
+    """Scatter centres over the picture and a little beyond it; (B, P, 3) in baselines.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+        depth: (B, P) in baselines.
+    """
     batch = frame.mode.shape[0]
     column = frame.width * draw.uniform(batch, COUNT, low=-0.1, high=1.25)
     row = frame.height * draw.uniform(batch, COUNT, low=-0.1, high=1.1)
@@ -67,7 +78,13 @@ def free_centres(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
 
 
 def object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
-    """Half sizes, from specks to half the picture; many cylinders are thin poles or wires."""
+    """Half sizes, from specks to half the picture; many cylinders are thin poles or wires.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+        depth: (B, P) in baselines.
+    """
     batch = frame.mode.shape[0]
     largest = 0.3 * frame.width
     size_px = draw.log_uniform(batch, COUNT, low=5.0, high=largest)
@@ -83,7 +100,12 @@ def object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
 
 
 def object_angles(draw: Draw, frame: Frame) -> Tensor:
-    """Yaw, pitch and roll in radians: free in clutter, upright in rooms and streets."""
+    """Yaw, pitch and roll in radians: free in clutter, upright in rooms and streets.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+    """
     batch = frame.mode.shape[0]
     spread = torch.tensor([0.65, 0.35, 0.3, 0.3], device=draw.device)[frame.mode]
     tilt = draw.normal(batch, COUNT, 2) * spread[:, None, None]
@@ -111,7 +133,16 @@ def _set(target: Tensor, where: Tensor, index: int, value: Tensor) -> None:
 def place_planes(
     draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
 ) -> None:
-    """Put the far wall, the supporting plane and, sometimes, receding side walls."""
+    """Put the far wall, the supporting plane and, sometimes, receding side walls.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+        centre: (B, P, 3) in baselines; rows of these primitives are changed.
+        extent: (B, P, 3) half sizes in baselines; likewise.
+        angles: (B, P, 3) yaw, pitch and roll in radians; likewise.
+        depth: (B, P) in baselines; likewise.
+    """
     batch = frame.mode.shape[0]
     closed = frame.is_mode(CLUTTER) | frame.is_mode(FRONTAL)
     far = frame.focal / frame.farthest_px.clamp(min=1.0)
@@ -152,7 +183,16 @@ def place_planes(
 def place_room(
     draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
 ) -> None:
-    """Enclose both eyes in a slightly turned box; in other scenes put the room out of sight."""
+    """Enclose both eyes in a slightly turned box; in other scenes put the room out of sight.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+        centre: (B, P, 3) in baselines; rows of these primitives are changed.
+        extent: (B, P, 3) half sizes in baselines; likewise.
+        angles: (B, P, 3) yaw, pitch and roll in radians; likewise.
+        depth: (B, P) in baselines; likewise.
+    """
     batch = frame.mode.shape[0]
     far = frame.focal / frame.farthest_px.clamp(min=1.0)
     half_width = (far * frame.width / frame.focal * draw.uniform(batch, low=0.25, high=0.8)).clamp(
@@ -179,7 +219,16 @@ def place_room(
 def place_street(
     draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
 ) -> None:
-    """Stand buildings, cars, poles and bushes on the ground of street scenes."""
+    """Stand buildings, cars, poles and bushes on the ground of street scenes.
+
+    Args:
+        draw: where random numbers come from.
+        frame: what the parts of the layout share.
+        centre: (B, P, 3) in baselines; rows of these primitives are changed.
+        extent: (B, P, 3) half sizes in baselines; likewise.
+        angles: (B, P, 3) yaw, pitch and roll in radians; likewise.
+        depth: (B, P) in baselines; likewise.
+    """
     batch = frame.mode.shape[0]
     street = frame.is_mode(STREET)
     drop = (frame.height - frame.principal[:, 1]) / frame.nearest_px
@@ -210,7 +259,12 @@ def place_street(
 
 
 def thin_out(draw: Draw, centre: Tensor) -> None:
-    """Put a share of the objects out of sight, so that scenes are crowded or nearly empty."""
+    """Put a share of the objects out of sight, so that scenes are crowded or nearly empty.
+
+    Args:
+        draw: where random numbers come from.
+        centre: (B, P, 3) in baselines; is changed.
+    """
     batch = centre.shape[0]
     hidden = draw.uniform(batch, COUNT) > draw.uniform(batch, 1, low=0.2, high=1.2)
     hidden[:, : SIDE_WALLS.stop] = False
@@ -224,6 +278,10 @@ def stack_patches(draw: Draw, scene: Scene) -> None:
 
     Of one outline and one material they are an extruded shape, cut in slices; of several they are
     leaves over leaves, with small steps in depth everywhere.
+
+    Args:
+        draw: where random numbers come from.
+        scene: a batch of scenes.
     """
     batch = scene.centre.shape[0]
     stacked = draw.chance(batch, STACKS, 1, p=0.3)
@@ -245,7 +303,11 @@ def stack_patches(draw: Draw, scene: Scene) -> None:
 
 
 def rotations(angles: Tensor) -> Tensor:
-    """Return (B, P, 3, 3) matrices whose columns are the local axes in the world."""
+    """Return (B, P, 3, 3) matrices whose columns are the local axes in the world.
+
+    Args:
+        angles: (B, P, 3) yaw, pitch and roll in radians.
+    """
     (cy, cp, cr), (sy, sp, sr) = angles.cos().unbind(-1), angles.sin().unbind(-1)
     zero, one = torch.zeros_like(cy), torch.ones_like(cy)
     yaw = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1)

@@ -125,7 +125,14 @@ def _ellipsoid_depth(origin: Vector, towards: Vector, near: Tensor) -> Tensor:
 
 
 def nearest_primitive(scene: Scene, atlas: Atlas, rays: tuple[Tensor, ...], near: Tensor) -> Tensor:
-    """Return which primitive each ray meets first: (B, 2, H, W) int64; -1 for none."""
+    """Return which primitive each ray meets first: (B, 2, H, W) int64; -1 for none.
+
+    Args:
+        scene: a batch of scenes.
+        atlas: the textures and outlines.
+        rays: x and y of each ray at depth 1, (B, 2, 1, H, W) each.
+        near: (B,) least depth that is seen.
+    """
     near = near.view(-1, 1, 1, 1, 1)
 
     def table(values: Tensor, part: slice) -> Tensor:
@@ -162,7 +169,14 @@ def _closest(depth: Tensor, near: Tensor, part: slice) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Hit:
-    """The surface point of each ray: local position and normal, kind of primitive, depth."""
+    """The surface point of each ray: local position and normal, kind of primitive, depth.
+
+    Attributes:
+        depth: (B, 2, H, W) float along the optical axis.
+        position: in the primitive's own coordinates.
+        normal: in the primitive's own coordinates.
+        flat: how the surface is textured.
+    """
 
     depth: Tensor
     position: Vector
@@ -171,13 +185,25 @@ class Hit:
 
 
 def pick(values: Tensor, index: Tensor) -> Tensor:
-    """Read (B, P, ...) at index (B, 2, H, W): (B, 2, H, W, ...)."""
+    """Read (B, P, ...) at index (B, 2, H, W): (B, 2, H, W, ...).
+
+    Args:
+        values: of each of P primitives.
+        index: which primitive, int64.
+    """
     batch = torch.arange(values.shape[0], device=values.device).view(-1, 1, 1, 1)
     return values[batch, index]
 
 
 def hit(scene: Scene, rays: tuple[Tensor, ...], index: Tensor, near: Tensor) -> Hit:
-    """Solve the winning primitive of each ray again, exactly."""
+    """Solve the winning primitive of each ray again, exactly.
+
+    Args:
+        scene: a batch of scenes.
+        rays: x and y of each ray at depth 1, (B, 2, 1, H, W) each.
+        index: (B, 2, H, W) int64, which primitive.
+        near: (B,) least depth that is seen.
+    """
     flat_rays = tuple(ray.squeeze(2)[:, :, None] for ray in rays)
     axes = pick(scene.axes, index)[:, :, None]
     centre = pick(scene.centre, index)[:, :, None]
@@ -229,6 +255,13 @@ def _normal(
 
 
 def exact_depth(scene: Scene, rays: tuple[Tensor, ...], nearest: Tensor, near: Tensor) -> Tensor:
-    """Depth (B, 2, H, W) of the primitives that `nearest_primitive` found."""
+    """Depth (B, 2, H, W) of the primitives that `nearest_primitive` found.
+
+    Args:
+        scene: a batch of scenes.
+        rays: x and y of each ray at depth 1, (B, 2, 1, H, W) each.
+        nearest: what `nearest_primitive` gave.
+        near: (B,) least depth that is seen.
+    """
     depth = hit(scene, rays, nearest.clamp(min=0), near).depth
     return torch.where(nearest >= 0, depth, MISS)

@@ -100,7 +100,17 @@ class Scene:
 
 @dataclass
 class Frame:
-    """What the parts of a layout share: mode, camera and disparity range of each scene."""
+    """What the parts of a layout share: mode, camera and disparity range of each scene.
+
+    Attributes:
+        mode: (B,) int64 kind of scene.
+        focal: (B,) focal length in pixels.
+        principal: (B, 2) principal point (x, y) in pixels.
+        nearest_px: (B,) disparity of the nearest point.
+        farthest_px: (B,) disparity of the far wall.
+        height: of the pictures, pixels.
+        width: of the pictures, pixels.
+    """
 
     mode: Tensor
     focal: Tensor
@@ -111,9 +121,17 @@ class Frame:
     width: int
 
     def column(self, values: Tensor) -> Tensor:
-        """Repeat (B,) values for every primitive: (B, P)."""
+        """Repeat (B,) values for every primitive: (B, P).
+
+        Args:
+            values: one of each scene.
+        """
         return values[:, None].expand(-1, COUNT)
 
     def is_mode(self, mode: int) -> Tensor:
-        """Return (B,) flags of the scenes of one kind."""
+        """Return (B,) flags of the scenes of one kind.
+
+        Args:
+            mode: which kind.
+        """
         return self.mode == mode

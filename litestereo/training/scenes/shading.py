@@ -27,7 +27,15 @@ def _surface_uv(hit: Hit, extent: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
 def shade(
     scene: Scene, atlas: Atlas, rays: tuple[Tensor, ...], nearest: Tensor, near: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return colour (B, 2, 3, H, W) and depth (B, 2, H, W) of what each ray meets."""
+    """Return colour (B, 2, 3, H, W) and depth (B, 2, H, W) of what each ray meets.
+
+    Args:
+        scene: a batch of scenes.
+        atlas: the textures and outlines.
+        rays: x and y of each ray at depth 1, (B, 2, 1, H, W) each.
+        nearest: what `nearest_primitive` gave.
+        near: (B,) least depth that is seen.
+    """
     index = nearest.clamp(min=0)
     point = hit(scene, rays, index, near)
     ray_x, ray_y = (ray.squeeze(2) for ray in rays)

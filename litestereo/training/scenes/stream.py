@@ -92,7 +92,11 @@ class SceneStream:
 
     @torch.no_grad()
     def see(self, scene: Scene) -> Rendered:
-        """Render both views of `scene`, without what cameras add."""
+        """Render both views of `scene`, without what cameras add.
+
+        Args:
+            scene: a batch of scenes.
+        """
         return self._render(
             scene,
             self._atlas,
@@ -103,6 +107,10 @@ class SceneStream:
 
     @torch.no_grad()
     def expose(self, seen: Rendered) -> Batch:
-        """Take the pictures of rendered views."""
+        """Take the pictures of rendered views.
+
+        Args:
+            seen: what `see` gave.
+        """
         left, right = expose(self._draw, seen.left, seen.right)
         return Batch(left, right, seen.disparity_px, seen.visible)
