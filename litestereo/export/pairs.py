@@ -71,7 +71,7 @@ def mirrored(pair: Pair) -> Pair:
     """Return the pair as seen in a mirror: again a rectified pair, of other content.
 
     Args:
-        pair: pictures of a size that the graph takes.
+        pair: rectified.
     """
     left = np.ascontiguousarray(pair.right[:, ::-1])
     right = np.ascontiguousarray(pair.left[:, ::-1])

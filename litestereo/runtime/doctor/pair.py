@@ -101,7 +101,7 @@ def rows_agree(left: Image, right: Image) -> bool | None:
     """Return whether the rows of a pair agree, as a rectified pair's do; None: too few matches.
 
     Args:
-        left: (H, W, 3) uint8 RGB, rectified.
+        left: (H, W, 3) uint8 RGB.
         right: same of the right camera.
     """
     matches = match_pair(*rgb_pair(left, right))

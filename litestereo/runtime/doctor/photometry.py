@@ -88,7 +88,7 @@ def extreme_shares(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> tuple[f
     """Return the shares, 0..1, of pixels at the bright and dark end, each of the worse eye.
 
     Args:
-        left: (H, W, 3) uint8 RGB, rectified.
+        left: (H, W, 3) uint8 RGB.
         right: same of the right camera.
     """
     means = [image.mean(axis=2) for image in (left, right)]
