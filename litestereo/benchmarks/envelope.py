@@ -45,7 +45,10 @@ def check_header(content: object, schema: str, version: int, *, command: str) ->
         InputError: it is not.
     """
     if not isinstance(content, Mapping):
-        raise InputError(f"the file holds a JSON {type(content).__name__}, need an object")
+        raise InputError(
+            f"the file holds a JSON {type(content).__name__}, need an object: it is not a report "
+            f"of {command}"
+        )
     for name, expected in (("schema", schema), ("schema_version", version)):
         if content.get(name) != expected:
             raise InputError(
@@ -120,7 +123,10 @@ def _dataclass(kind: type, content: object, where: str) -> object:
     expected = {field.name for field in fields(kind)}
     if set(given) != expected:
         wrong = ", ".join(sorted(set(given) ^ expected))
-        raise InputError(f"{where} has missing or unknown fields: {wrong}")
+        raise InputError(
+            f"{where} has missing or unknown fields: {wrong}; it is of another version or was "
+            "edited"
+        )
     return kind(**{name: _value(hints[name], given[name], f"{where}.{name}") for name in given})
 
 

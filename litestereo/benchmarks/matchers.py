@@ -318,7 +318,9 @@ def _open_torch(model: str, weights: Path | None, device: str | None) -> TorchMa
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"torch cannot use device {device!r} here: {reason}") from error
+        raise InputError(
+            f"torch cannot use device {device!r} here: {reason}; choose another --device"
+        ) from error
     models.load_weights(network, weights or artifact_path(model))
     return TorchMatcher(network.to(place), name=model)
 

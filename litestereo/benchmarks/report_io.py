@@ -63,7 +63,9 @@ def report_from_json(content: Mapping[str, Any]) -> EvaluationReport:
             litestereo_version=str(content["litestereo_version"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"report lacks or misplaces a field: {error!r}") from error
+        raise InputError(
+            f"report lacks or misplaces a field: {error!r}; write it again with stereo-eval"
+        ) from error
 
 
 def _scene(content: Mapping[str, Any]) -> SceneResult:
@@ -103,5 +105,8 @@ def _record(kind: type[_Record], content: Mapping[str, Any]) -> _Record:
     expected = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if set(content) != expected:
         wrong = ", ".join(sorted(set(content) ^ expected))
-        raise InputError(f"{kind.__name__} has missing or unknown fields: {wrong}")
+        raise InputError(
+            f"{kind.__name__} has missing or unknown fields: {wrong}; it is of another version or "
+            "was edited"
+        )
     return kind(**content)

@@ -348,7 +348,10 @@ def roofline_from_json(content: Mapping[str, Any]) -> Roofline:
     for sized in roofline.sizes:
         for floors in sized.floors:
             if floors.device not in DEVICES:
-                raise InputError(f"no device is called {floors.device!r}")
+                raise InputError(
+                    f"no device is called {floors.device!r}; there is {', '.join(DEVICES)}: count "
+                    "again with stereo-bench roofline"
+                )
             expected = floors_of(sized.layers, sized.kernels, device=DEVICES[floors.device])
             for name in ("unfused_ms", "fused_ms"):
                 told, follows = getattr(floors, name), getattr(expected, name)

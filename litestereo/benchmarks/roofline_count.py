@@ -275,7 +275,10 @@ class _Graph:
         names = (name for node in self.nodes for name in (*node.input, *node.output) if name)
         unknown = [n for n in names if n not in self.shapes or 0 in self.shapes[n][:4]]
         if unknown:
-            raise InputError(f"the size of {len(unknown)} tensors is unknown, such as {unknown[0]}")
+            raise InputError(
+                f"the size of {len(unknown)} tensors is unknown, such as {unknown[0]}; give an "
+                "artefact that stereo-export wrote"
+            )
 
 
 def _blocks(nodes: list[NodeProto]) -> list[str]:

@@ -33,11 +33,14 @@ def graph_of(subject: str, size: tuple[int, int]) -> ModelProto:
     path = Path(subject)
     if not path.is_file():
         models = ", ".join(MODEL_NAMES)
-        raise InputError(f"{subject!r} is neither a model ({models}) nor an artefact's file")
+        raise InputError(
+            f"{subject!r} is neither a model ({models}) nor an artefact's file; make one with "
+            "stereo-export"
+        )
     try:
         return with_size(onnx.load_from_string(read_onnx(path, error=InputError)), size)
     except DecodeError as error:
-        raise InputError(f"{path} cannot be read as ONNX: {error}") from error
+        raise InputError(f"{path} cannot be read as ONNX: {error}; export it again") from error
 
 
 def _model_graph(name: str, size: tuple[int, int]) -> ModelProto:

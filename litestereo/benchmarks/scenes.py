@@ -182,7 +182,9 @@ def _read_numpy(path: Path, key: str | None) -> npt.NDArray[Any]:
             warnings.simplefilter("ignore")  # of files by Python 2, which are read
             stored = np.load(io.BytesIO(member), allow_pickle=False)
     except (*_NUMPY_ERRORS, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"cannot read {path} as a numpy array: {error!r}") from error
+        raise InputError(
+            f"cannot read {path} as a numpy array: {error!r}; save it again with numpy.save"
+        ) from error
     if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "biuf":
         raise InputError(f"{path} holds no array of real numbers; need (H, W) disparity")
     return stored

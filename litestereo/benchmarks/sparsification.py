@@ -62,7 +62,10 @@ def sparsification(
         InputError: the maps differ in shape, or a scored pixel's confidence is NaN.
     """
     if error_px.shape != confidence.shape:
-        raise InputError(f"confidence is {confidence.shape} but the error map is {error_px.shape}")
+        raise InputError(
+            f"confidence is {confidence.shape} but the error map is {error_px.shape}; both need "
+            "the size of the left picture"
+        )
     scored = np.isfinite(error_px)
     error = error_px[scored].astype(np.float64)
     trust = confidence[scored].astype(np.float64)

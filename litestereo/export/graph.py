@@ -60,11 +60,16 @@ def check_model(model: ModelProto, *, opset: int) -> None:
         raise ExportError(f"the graph needs operator sets {found}; it must be ai.onnx {opset} only")
     outside = [t.name for t in model.graph.initializer if t.external_data]
     if outside:
-        raise ExportError(f"{len(outside)} tensors lie outside the file, first {outside[0]}")
+        raise ExportError(
+            f"{len(outside)} tensors lie outside the file, first {outside[0]}; save the model with "
+            "its tensors inside"
+        )
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+        raise ExportError(
+            f"the exported graph is not valid ONNX: {error}; try another --exporter"
+        ) from error
 
 
 def rename_inputs(model: ModelProto, names: Mapping[str, str]) -> None:
@@ -170,5 +175,8 @@ def tensor_types(model: ModelProto) -> dict[str, int]:
         types[value.name] = value.type.tensor_type.elem_type
     unknown = [name for node in graph.node for name in node.output if name and name not in types]
     if unknown:
-        raise ExportError(f"ONNX cannot infer the type of {len(unknown)} tensors: {unknown[:3]}")
+        raise ExportError(
+            f"ONNX cannot infer the type of {len(unknown)} tensors: {unknown[:3]}; try another "
+            "--exporter"
+        )
     return types

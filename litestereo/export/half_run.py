@@ -65,7 +65,10 @@ def _symmetric(pads: list[int] | None, *, rank: int) -> list[int]:
     """Return padding per axis, equal at both ends."""
     pads = pads or [0] * (2 * rank)
     if pads[:rank] != pads[rank:]:
-        raise ExportError(f"a convolution has unequal padding {pads}, which this judge cannot run")
+        raise ExportError(
+            f"a convolution has unequal padding {pads}, which this judge cannot run: try another "
+            "--exporter"
+        )
     return list(pads[:rank])
 
 
@@ -201,7 +204,10 @@ class Resize(OpRun):
         size = [round(float(side)) for side in target] if target is not None else []
         kind = (attributes["mode"], attributes["coordinate_transformation_mode"])
         if kind not in _RESIZES:
-            raise ExportError(f"Resize with {kind} is not one that this judge can run: {_RESIZES}")
+            raise ExportError(
+                f"Resize with {kind} is not one that this judge can run: {_RESIZES}; try another "
+                "--exporter"
+            )
         return _rounded(F.interpolate(_wide(x), size=size[2:], mode=_RESIZES[kind]), x)
 
 

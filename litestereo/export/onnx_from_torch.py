@@ -92,7 +92,8 @@ def onnx_from_torch(model: nn.Module, *, options: ExportOptions) -> ModelProto:
     except Exception as error:
         # torch documents no exception type for a failed export, so all of them become ours.
         raise ExportError(
-            f"torch's {options.exporter} exporter failed on {options.model}: {error}"
+            f"torch's {options.exporter} exporter failed on {options.model}: {error}; try the "
+            "other --exporter"
         ) from error
     rename_inputs(graph, {f"{_PREFIX}{name}": name for name in model.state_dict()})
     # Buffers outside the state dict (the image statistics) are constants, not weights.
@@ -140,7 +141,7 @@ def _trace_dynamo(model: nn.Module, pictures: tuple[Tensor, ...], *, dynamic: bo
         dynamic_shapes=_dynamic_shapes() if dynamic else None,
     )
     if program is None:
-        raise ExportError("torch.onnx.export returned no program")
+        raise ExportError("torch's dynamo exporter returned no program; use --exporter torchscript")
     graph = program.model_proto
     _weights_to_inputs(graph)
     return opset_17_from_18(onnxscript.optimizer.optimize(graph))

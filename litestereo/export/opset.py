@@ -89,7 +89,9 @@ def _reduction(node: NodeProto, constants: _Constants) -> None:
 def _pad(node: NodeProto, constants: _Constants) -> None:
     """Opset 17 pads all axes, always: refuse a list of some."""
     if len(node.input) > 3 and node.input[3]:
-        raise ExportError(f"Pad {node.name} names its axes, which opset 17 cannot")
+        raise ExportError(
+            f"Pad {node.name} names its axes, which opset 17 cannot; use --exporter torchscript"
+        )
 
 
 def _split(node: NodeProto, constants: _Constants) -> None:
@@ -102,7 +104,9 @@ def _resize(node: NodeProto, constants: _Constants) -> None:
     _drop_attribute(node, "antialias", default=0)
     _drop_attribute(node, "keep_aspect_ratio_policy", default=b"stretch")
     if any(attribute.name == "axes" for attribute in node.attribute):
-        raise ExportError(f"Resize {node.name} names its axes, which opset 17 cannot")
+        raise ExportError(
+            f"Resize {node.name} names its axes, which opset 17 cannot; use --exporter torchscript"
+        )
 
 
 def _constant_input(
@@ -115,8 +119,8 @@ def _constant_input(
         return constants[node.input[index]]
     except KeyError:
         raise ExportError(
-            f"{node.op_type} {node.name} computes its input {node.input[index]}; opset 17 needs "
-            "it constant"
+            f"{node.op_type} {node.name} computes its input {node.input[index]}; opset 17 needs it "
+            "constant: use --exporter torchscript"
         ) from None
 
 
@@ -127,7 +131,10 @@ def _drop_attribute(node: NodeProto, name: str, *, default: object) -> None:
             continue
         value = helper.get_attribute_value(attribute)
         if value != default:
-            raise ExportError(f"{node.op_type} {node.name} has {name} {value}; opset 17 has none")
+            raise ExportError(
+                f"{node.op_type} {node.name} has {name} {value}; opset 17 has none: use --exporter "
+                "torchscript"
+            )
         node.attribute.remove(attribute)
 
 

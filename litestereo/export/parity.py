@@ -161,7 +161,8 @@ def _case(pair: Pair, ours: tuple[_Map, _Map], reference: tuple[_Map, _Map]) -> 
     for ours_map, reference_map in zip(ours, reference, strict=True):
         if ours_map.shape != reference_map.shape:
             raise ExportError(
-                f"the graph gives {ours_map.shape} where torch gives {reference_map.shape}"
+                f"the graph gives {ours_map.shape} where torch gives {reference_map.shape}; try "
+                "another --exporter"
             )
     difference = ours[0].astype(np.float64) - reference[0]
     confidence = np.abs(ours[1].astype(np.float64) - reference[1])

@@ -148,7 +148,9 @@ def fp32_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
     graph = simplify(onnx_from_torch(model, options=options))
     lost = weights.keys() - {value.name for value in graph.graph.input}
     if lost:
-        raise ExportError(f"{len(lost)} weights are not in the graph, such as {min(lost)}")
+        raise ExportError(
+            f"{len(lost)} weights are not in the graph, such as {min(lost)}; try another --exporter"
+        )
     graph = attach_weights(graph, weights)
     if options.half_weights:
         store_weights_in_half(graph, [name for name in weights if weights[name].ndim > 1])

@@ -115,8 +115,8 @@ def calibration_from_infos(
     # The frame's right camera is the one with the baseline; swapped topics would go unnoticed.
     if left["p"][3] < 0 <= right["p"][3]:
         raise InputError(
-            "the left camera_info has the baseline (P[3] < 0) and the right one has none; "
-            "the topics of the eyes are swapped"
+            "the left camera_info has the baseline (P[3] < 0) and the right one has none; the "
+            "topics of the eyes are swapped: remap them"
         )
     calibration = from_camera_infos([left, right], size=None, baseline_m=None)
     if rectified:
@@ -145,7 +145,8 @@ def image_from_fields(fields: Mapping[str, Any]) -> NDArray[np.uint8]:
     if step < width * channels or data.size < height * step:
         raise InputError(
             f"the image is {height}x{width} {encoding} with a step of {step} and {data.size} "
-            f"bytes; need a step of at least {width * channels} and {height * step} bytes"
+            f"bytes; need a step of at least {width * channels} and {height * step} bytes: the "
+            "driver publishes broken images"
         )
     rows: NDArray[np.uint8] = data[: height * step].reshape(height, step)[:, : width * channels]
     pixels = rows if order is None else rows.reshape(height, width, channels)[:, :, order]

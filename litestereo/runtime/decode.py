@@ -45,7 +45,9 @@ def decoded(path: Path, content: bytes, *, purpose: str, color: bool = False) ->
         flags = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
-        raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"{path} cannot be decoded: {' '.join(str(error).split())}; save it again as PNG"
+        ) from error
     if pixels is None:
         raise InputError(f"{path} is damaged or no picture that OpenCV reads; need {_FORMATS}")
     _check_area(path, pixels.shape[:2])

@@ -103,7 +103,7 @@ def read_pfm(path: Path) -> NDArray[np.float32]:
     if values.size == 0 or values.size != 4 * width * height:
         raise InputError(
             f"{path} holds {values.size} bytes of values; {height}x{width} needs "
-            f"{4 * width * height}: it is damaged"
+            f"{4 * width * height}: it is damaged, copy it again"
         )
     numbers = values.view("<f4" if scale < 0 else ">f4").reshape(height, width)
     return numbers[::-1].astype(np.float32)

@@ -48,17 +48,21 @@ class InputSpec:
                 "feeds uint8 RGB HWC: export it again with this version"
             )
         if self.multiple_of < 1:
-            raise EngineError(f"manifest input.multiple_of is {self.multiple_of}; it must be >= 1")
+            raise EngineError(
+                f"manifest input.multiple_of is {self.multiple_of}; it must be >= 1: export it "
+                "again"
+            )
         if (self.height is None) != (self.width is None):
             raise EngineError(
-                f"manifest input is {self.height} x {self.width}; both sizes are fixed or neither"
+                f"manifest input is {self.height} x {self.width}; both sizes are fixed or neither: "
+                "export it again"
             )
         if self.height is not None and self.width is not None:
             fits = self.height % self.multiple_of == 0 and self.width % self.multiple_of == 0
             if not fits or min(self.height, self.width) < self.multiple_of:
                 raise EngineError(
                     f"manifest input is {self.height}x{self.width}; both must be positive "
-                    f"multiples of {self.multiple_of}"
+                    f"multiples of {self.multiple_of}: export it again"
                 )
 
     @property
@@ -117,12 +121,14 @@ class Manifest:
         if self.precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise EngineError(
-                f"manifest precision is {self.precision!r}; it must be one of {known}"
+                f"manifest precision is {self.precision!r}; it must be one of {known}: export it "
+                "again"
             )
         low, high = self.disparity_range_px
         if not 0 <= low < high:
             raise EngineError(
-                f"manifest disparity_range_px is [{low}, {high}]; need 0 <= low < high"
+                f"manifest disparity_range_px is [{low}, {high}]; need 0 <= low < high: export it "
+                "again"
             )
         if self.rectification and (self.input.fixed_size is None or self.answer_size is None):
             raise EngineError(
@@ -155,10 +161,13 @@ class Manifest:
         try:
             data = json_from(text)
         except ValueError as error:
-            raise EngineError(f"the artefact's manifest is not JSON: {error}") from error
+            raise EngineError(
+                f"the artefact's manifest is not JSON: {error}; export it again"
+            ) from error
         if not isinstance(data, dict):
             raise EngineError(
-                f"the artefact's manifest is a JSON {type(data).__name__}, not an object"
+                f"the artefact's manifest is a JSON {type(data).__name__}, not an object: export "
+                "it again"
             )
         version = _take(data, "format_version", int)
         if version != FORMAT_VERSION:
@@ -201,7 +210,8 @@ def _take(data: Mapping[str, Any], key: str, kind: type, *, default: object = _R
     # bool is an int to Python, and never what a manifest means by a number.
     if not isinstance(value, kind) or isinstance(value, bool):
         raise EngineError(
-            f"the artefact's manifest has {key} = {value!r}; it must be a {kind.__name__}"
+            f"the artefact's manifest has {key} = {value!r}; it must be a {kind.__name__}: export "
+            "it again"
         )
     return value
 
@@ -221,7 +231,8 @@ def _range_px(values: list[Any]) -> tuple[float, float]:
     numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
     if len(values) != 2 or len(numbers) != 2:
         raise EngineError(
-            f"the artefact's manifest has disparity_range_px = {values!r}; it must be two numbers"
+            f"the artefact's manifest has disparity_range_px = {values!r}; it must be two numbers: "
+            "export it again"
         )
     # A whole number beyond every float is beyond every disparity too.
     low, high = (min(max(number, -1e9), 1e9) for number in numbers)
@@ -230,5 +241,7 @@ def _range_px(values: list[Any]) -> tuple[float, float]:
 
 def _names(values: list[Any]) -> tuple[str, ...]:
     if not all(isinstance(value, str) for value in values):
-        raise EngineError(f"the artefact's manifest has outputs = {values!r}; they must be names")
+        raise EngineError(
+            f"the artefact's manifest has outputs = {values!r}; they must be names: export it again"
+        )
     return tuple(values)

@@ -67,7 +67,9 @@ def _content(file: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     try:
         return json_from(read_file(file, most_bytes=JSON_MOST_BYTES))
     except ValueError as error:
-        raise InputError(f"cannot read measurements from {file}: {error}") from error
+        raise InputError(
+            f"cannot read measurements from {file}: {error}; need a receipt of stereo-bench"
+        ) from error
 
 
 def _of_receipt(receipt: dict[str, Any], file: Path) -> list[Measurement]:
@@ -91,4 +93,6 @@ def _of_receipt(receipt: dict[str, Any], file: Path) -> list[Measurement]:
             if (total := subject["closed"]["summary"]["total"])["p50_ms"] is not None
         ]
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise InputError(f"the receipt {file} is not whole: {error!r}") from error
+        raise InputError(
+            f"the receipt {file} is not whole: {error!r}; measure again with stereo-bench"
+        ) from error

@@ -246,7 +246,9 @@ def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple
     nearest_px = request.disparity_px(request.near_m)
     if nearest_px <= 0:
         raise InputError(
-            f"at {request.near_m:g} m the disparity is {nearest_px:.1f} px; doffs is wrong"
+            f"at {request.near_m:g} m the disparity is {nearest_px:.1f} px; doffs, "
+            f"{request.doffs_px:g} px, is more than focal length and baseline give: look at the "
+            "calibration"
         )
     reach = min(1.0, _USABLE_RANGE_PX / nearest_px)
     scales = sorted({reach, *(scale for scale in _SCALES if scale < reach)}, reverse=True)

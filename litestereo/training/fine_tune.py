@@ -146,7 +146,10 @@ def _with_truth(network: StereoNetwork, scenes: Sequence[Scene]) -> dict[str, fl
     mean = mean_metrics(parts) if parts else None
     if mean is None or mean.epe is None or mean.bad_2 is None or mean.d1 is None:
         problems = "; ".join(f"{scene.name}: {scene.problem}" for scene in report.broken)
-        raise TrainingError(f"no pair that is held out can be scored ({problems or 'no truth'})")
+        raise TrainingError(
+            f"no pair that is held out can be scored ({problems or 'no truth'}); give pairs whose "
+            "last fifth can be read"
+        )
     return {"epe": round(mean.epe, 4), "bad_2": round(mean.bad_2, 3), "d1": round(mean.d1, 3)}
 
 

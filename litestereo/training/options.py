@@ -100,7 +100,7 @@ class TrainOptions:
         if self.minutes is not None and self.minutes <= 0:
             raise TrainingError(f"minutes {self.minutes} must be above 0")
         if self.fit_schedule and self.minutes is None:
-            raise TrainingError("a schedule that fits the sitting needs its length in minutes")
+            raise TrainingError("a schedule that fits the sitting needs its length: add --minutes")
         self._check_stage()
 
     def _check_stage(self) -> None:

@@ -82,7 +82,8 @@ def _session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no stubs
         return onnxruntime.InferenceSession(content, providers=wanted)
     except Exception as error:
         raise TrainingError(
-            f"{path} is no ONNX model that ONNX Runtime can run: {str(error).splitlines()[0]}"
+            f"{path} is no ONNX model that ONNX Runtime can run: {str(error).splitlines()[0]}; "
+            "export it again"
         ) from error
 
 
@@ -90,7 +91,9 @@ def _is_foreign(path: Path) -> bool:
     try:
         return "litestereo" not in _session(path).get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
-        raise TrainingError(f"{path} has metadata that is no text; it is damaged") from error
+        raise TrainingError(
+            f"{path} has metadata that is no text; it is damaged: get it again"
+        ) from error
 
 
 class ForeignTeacher:
@@ -116,7 +119,9 @@ class ForeignTeacher:
             shapes = [tuple(each.shape) for each in inputs]
             named = [each.name for each in inputs]
         except UnicodeDecodeError as error:
-            raise TrainingError(f"{path} has names that are no text; it is damaged") from error
+            raise TrainingError(
+                f"{path} has names that are no text; it is damaged: get it again"
+            ) from error
         if (
             len(inputs) != 2
             or any(each.type not in ("tensor(float)", "tensor(float16)") for each in inputs)

@@ -56,7 +56,7 @@ def time_subjects(
         LiteStereoError: nothing can be timed, or the place cannot be written.
     """
     if output is not None and output.suffix != ".json":
-        raise InputError(f"the receipt is a JSON file; {output} does not end in .json")
+        raise InputError(f"the receipt is a JSON file; {output} does not end in .json: name it so")
     receipt = run_bench(request, say=say, progress=progress)
     if output is not None:
         say(f"receipt: {write_receipt(output, receipt)}")

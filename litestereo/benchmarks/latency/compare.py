@@ -86,7 +86,8 @@ def compare_receipts(
     common = [key for key in old if key in new]
     if not common:
         raise InputError(
-            f"the receipts have no subject in common: {', '.join(old)}; {', '.join(new)}"
+            f"the receipts have no subject in common: {', '.join(old)} in the first, "
+            f"{', '.join(new)} in the second; measure one of them in both"
         )
     if not any(_samples(old[key], stage) and _samples(new[key], stage) for key in common):
         raise InputError(

@@ -69,7 +69,9 @@ class ElsewhereSubject:
             )
         except OSError as error:
             self._folder.cleanup()
-            raise EngineError(f"{settings.python} cannot be started: {error}") from error
+            raise EngineError(
+                f"{settings.python} cannot be started: {error}; name a Python interpreter"
+            ) from error
         try:
             self._ask(
                 spec=asdict(spec),

@@ -46,7 +46,7 @@ def read_profile(path: Path) -> list[Layer]:
     try:
         layers = list(_layers(content))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path} is no whole profile: {error!r}") from error
+        raise InputError(f"{path} is no whole profile: {error!r}; write it again") from error
     if not layers:
         raise InputError(
             f"{path} holds no layer; need ONNX Runtime's trace or trtexec's --exportProfile"

@@ -75,10 +75,15 @@ def measure_memory(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"measuring the memory of {subject} took over {_LIMIT_S:g} s") from error
+        raise EngineError(
+            f"measuring the memory of {subject} took over {_LIMIT_S:g} s; leave it out with "
+            "--no-memory"
+        ) from error
     if ran.returncode != 0:
         reason = (ran.stderr.strip().splitlines() or ["no words"])[-1]
-        raise EngineError(f"measuring the memory of {subject} failed: {reason}")
+        raise EngineError(
+            f"measuring the memory of {subject} failed: {reason}; --no-memory leaves it out"
+        )
     return decode(Memory, json.loads(ran.stdout.splitlines()[-1]), where="memory")
 
 

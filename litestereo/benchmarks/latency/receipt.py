@@ -259,7 +259,9 @@ def receipt_from_json(content: Mapping[str, Any]) -> Receipt:
     receipt = decode(Receipt, body, where="receipt")
     keys = [subject.key for subject in receipt.subjects]
     if len(set(keys)) < len(keys):
-        raise InputError(f"the receipt has a subject twice: {sorted(keys)}")
+        raise InputError(
+            f"the receipt has a subject twice: {sorted(keys)}; it was edited: measure again"
+        )
     for subject in receipt.subjects:
         for loop in (subject.closed, subject.open):
             if loop is not None:
@@ -270,15 +272,22 @@ def receipt_from_json(content: Mapping[str, Any]) -> Receipt:
 def _check_loop(loop: Loop, where: str, block: int) -> None:
     lengths = {len(values) for values in loop.samples_ms.values()}
     if not {"inference", "total"} <= set(loop.samples_ms) <= set(STAGES) or len(lengths) != 1:
-        raise InputError(f"{where}: needs inference and total, and as many samples of every stage")
+        raise InputError(
+            f"{where}: needs inference and total, and as many samples of every stage: measure again"
+        )
     if not min(lengths):
-        raise InputError(f"{where}: has no samples")
+        raise InputError(f"{where}: has no samples: measure again")
     if not all(0 <= v <= _LONGEST_MS for values in loop.samples_ms.values() for v in values):
-        raise InputError(f"{where}: a latency is negative, or no time that anybody waits")
+        raise InputError(
+            f"{where}: a latency is negative, or no time that anybody waits: measure again"
+        )
     expected = _summaries(loop.samples_ms, block=block)
     for stage in expected.keys() | loop.summary.keys():
         if not _agree(expected.get(stage), loop.summary.get(stage)):
-            raise InputError(f"{where}: the summary of {stage} does not follow from its samples")
+            raise InputError(
+                f"{where}: the summary of {stage} does not follow from its samples: the receipt "
+                "was edited, measure again"
+            )
 
 
 def _agree(one: object, other: object) -> bool:

@@ -241,7 +241,10 @@ def _prepare(
 def _answer_px(disparity_px: np.ndarray, size: tuple[int, int]) -> float | None:
     """Return the median disparity, and None where nothing was answered."""
     if disparity_px.shape != size:
-        raise InputError(f"a subject gave a disparity of {disparity_px.shape} for {size}")
+        raise InputError(
+            f"a subject gave a disparity of {disparity_px.shape} for {size}; need one for each "
+            "pixel of the left picture"
+        )
     known = disparity_px[np.isfinite(disparity_px)]
     return round(float(np.median(known)), 3) if known.size else None
 

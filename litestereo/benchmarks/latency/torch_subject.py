@@ -235,5 +235,7 @@ def _usable(device: str) -> torch.device:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"torch cannot use device {device!r} here: {reason}") from error
+        raise InputError(
+            f"torch cannot use device {device!r} here: {reason}; choose another --device"
+        ) from error
     return place

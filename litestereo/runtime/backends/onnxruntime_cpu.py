@@ -47,6 +47,9 @@ def load(artifact: Path, options: BackendOptions) -> OnnxRuntimeCpu:
         ) from error
     session = open_session(artifact, session_options(options), providers=[_PROVIDER])
     if session.get_providers() != [_PROVIDER]:
-        raise EngineError(f"ONNX Runtime runs {artifact} on {session.get_providers()}, not the CPU")
+        raise EngineError(
+            f"ONNX Runtime runs {artifact} on {session.get_providers()}, not the CPU; install "
+            "onnxruntime again"
+        )
     check_graph(session, artifact)
     return OnnxRuntimeCpu(session, read_manifest(session, artifact))

@@ -76,7 +76,9 @@ def open_session(artifact: Path, options: Any, *, providers: Sequence[Any]) -> A
     try:
         session = onnxruntime.InferenceSession(content, options, providers=providers)
     except runtime_errors() as error:
-        raise EngineError(f"ONNX Runtime cannot load {artifact}: {error}") from error
+        raise EngineError(
+            f"ONNX Runtime cannot load {artifact}: {error}; export it again, or update onnxruntime"
+        ) from error
     session.disable_fallback()
     return session
 
@@ -94,7 +96,9 @@ def read_manifest(session: Any, artifact: Path) -> Manifest:  # noqa: ANN401 - u
     try:
         manifest = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     except UnicodeDecodeError as error:
-        raise EngineError(f"{artifact} has metadata that is no text; it is damaged") from error
+        raise EngineError(
+            f"{artifact} has metadata that is no text; it is damaged: copy or export it again"
+        ) from error
     if manifest is None:
         raise EngineError(
             f"{artifact} has no litestereo manifest; need an artefact written by stereo-export"
@@ -172,7 +176,9 @@ def check_graph(session: Any, artifact: Path) -> None:  # noqa: ANN401 - untyped
         inputs = [(i.name, i.type, len(i.shape)) for i in session.get_inputs()]
         outputs = [(o.name, o.type, len(o.shape)) for o in session.get_outputs()]
     except UnicodeDecodeError as error:
-        raise EngineError(f"{artifact} has names that are no text; it is damaged") from error
+        raise EngineError(
+            f"{artifact} has names that are no text; it is damaged: copy or export it again"
+        ) from error
     if inputs != [(name, "tensor(uint8)", 3) for name in _INPUTS] or outputs != [
         (name, "tensor(float)", 2) for name in _OUTPUTS
     ]:

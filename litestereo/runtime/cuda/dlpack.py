@@ -91,8 +91,8 @@ def memory_from_capsule(
     tensor: Any = managed.contents.tensor
     if tensor.code not in _KINDS or tensor.lanes != 1:
         raise InputError(
-            f"the DLPack tensor's type has code {tensor.code} and {tensor.lanes} lanes; "
-            "need plain integers or floats"
+            f"the DLPack tensor's type has code {tensor.code} and {tensor.lanes} lanes; need plain "
+            "integers or floats: convert it"
         )
     shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
     if tensor.strides:

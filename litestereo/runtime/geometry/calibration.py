@@ -58,10 +58,13 @@ class Eye:
         """Refuse what no camera can have."""
         numbers = (self.fx_px, self.fy_px, self.cx_px, self.cy_px, *self.coefficients)
         if not all(math.isfinite(number) for number in numbers):
-            raise InputError(f"the camera has a number that is not finite: {numbers}")
+            raise InputError(
+                f"the camera has a number that is not finite: {numbers}; calibrate again"
+            )
         if min(self.fx_px, self.fy_px) <= 0:
             raise InputError(
-                f"the focal length is {self.fx_px:g} x {self.fy_px:g} px; it must be above 0"
+                f"the focal length is {self.fx_px:g} x {self.fy_px:g} px; it must be above 0: "
+                "calibrate again"
             )
         if self.distortion not in get_args(Distortion):
             known = ", ".join(get_args(Distortion))
@@ -251,7 +254,7 @@ class Calibration:
         if not math.isclose(math.hypot(x, y, z), self.baseline_m, rel_tol=1e-3):
             raise InputError(
                 f"the step between the eyes is {math.hypot(x, y, z):g} m long and the baseline "
-                f"{self.baseline_m:g} m; they must agree"
+                f"{self.baseline_m:g} m; they must agree: correct one of them"
             )
         if abs(x) < max(abs(y), abs(z)):
             raise InputError(

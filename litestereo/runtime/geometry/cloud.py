@@ -86,7 +86,10 @@ class CloudMapper:
             InputError: the picture has another size.
         """
         if image.shape != self._points_m.shape:
-            raise InputError(f"the picture is {image.shape}; the cloud is {self._points_m.shape}")
+            raise InputError(
+                f"the picture is {image.shape} and the cloud {self._points_m.shape}; give the "
+                "rectified left picture"
+            )
         cv2 = import_cv2("point clouds")
         # A point and its colour travel in 16 bytes: NumPy takes four times as long over 12 or 3.
         colors = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.float32)[..., 0]

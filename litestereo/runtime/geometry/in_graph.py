@@ -104,7 +104,9 @@ class GraphRectification:
                 "it again"
             ) from error
         if made.rig.rectified:
-            raise EngineError("the artefact's manifest rectifies a rig that is rectified already")
+            raise EngineError(
+                "the artefact's manifest rectifies a rig that is rectified already; export it again"
+            )
         return made
 
 

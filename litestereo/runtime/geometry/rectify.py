@@ -69,7 +69,8 @@ class Rectifier:
         """
         if calibration.rectified:
             raise InputError(
-                "the calibration is of rectified pictures; there is nothing to rectify"
+                "the calibration is of rectified pictures; there is nothing to rectify: use the "
+                "pictures as they are"
             )
         plan = rectification_of(calibration)
         assert calibration.size is not None
@@ -127,7 +128,10 @@ class Rectifier:
             InputError: the frame is for another size.
         """
         if frame.size != self.size:
-            raise InputError(f"the frame is for {frame.size}; rectified pictures are {self.size}")
+            raise InputError(
+                f"the frame is for {frame.size}; rectified pictures are {self.size}: take "
+                "engine.frame_for(rectifier.size)"
+            )
         left, right = (_sampling_map(eye, frame) for eye in self._eyes)
         return left, right
 

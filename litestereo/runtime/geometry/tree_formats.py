@@ -71,7 +71,7 @@ def tree_from_xml(text: str) -> dict[str, Any]:
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise InputError(f"the XML cannot be read: {error}") from error
+        raise InputError(f"the XML cannot be read: {error}; copy or write it again") from error
     return {node.tag: _xml_value(node, 0) for node in root}
 
 
@@ -158,7 +158,10 @@ def from_camera_infos(
         infos, shifts = infos[::-1], shifts[::-1]
     left, right = infos
     if left["size"] != right["size"]:
-        raise InputError(f"the camera_info are for {left['size']} and {right['size']}; need one")
+        raise InputError(
+            f"the camera_info are for {left['size']} and {right['size']}; need one: calibrate both "
+            "cameras together"
+        )
     if shifts[1] >= shifts[0]:
         raise InputError(
             "neither camera_info has a baseline (the fourth number of P, -fx * baseline, is "
@@ -216,7 +219,9 @@ def from_kalibr(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) 
     ]
     sizes = {_width_height(camera.get("resolution"), "resolution") for camera in cameras}
     if len(sizes) != 1:
-        raise InputError(f"cam0 and cam1 have the sizes {sizes}; need one")
+        raise InputError(
+            f"cam0 and cam1 have the sizes {sizes}; need one: calibrate both cameras together"
+        )
     if "T_cn_cnm1" in cameras[1]:
         pose = _pose(cameras[1], "T_cn_cnm1")
     elif all("T_cam_imu" in camera for camera in cameras):

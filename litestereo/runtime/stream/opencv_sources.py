@@ -292,7 +292,9 @@ def _require_container(path: Path) -> None:
         with path.open("rb") as file:
             begin = file.read(188 + 1)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; check that you may read it"
+        ) from error
     if not _CONTAINER.match(begin):
         raise InputError(
             f"{path} is damaged or no video that is read here; need AVI, MP4, MOV, Matroska, WebM, "

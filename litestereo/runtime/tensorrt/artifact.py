@@ -60,7 +60,9 @@ def read_artifact(path: Path) -> Artifact:
             else:
                 digest.update(whole)
     except (IndexError, ValueError) as error:
-        raise EngineError(f"{path} is no ONNX file, or a part of one: {error}") from error
+        raise EngineError(
+            f"{path} is no ONNX file, or a part of one: {error}; copy or export it again"
+        ) from error
     if manifest is None:
         raise EngineError(
             f"{path} has no litestereo manifest; need an artefact written by stereo-export"

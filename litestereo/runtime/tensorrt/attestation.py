@@ -101,7 +101,10 @@ class Attestation:
                 tuple(str(name) for name in data["narrowed"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise EngineError(f"the engine's attestation cannot be read: {error!r}") from error
+            raise EngineError(
+                f"the engine's attestation cannot be read: {error!r}; remove the engine from the "
+                "cache"
+            ) from error
 
     def __str__(self) -> str:
         """Return e.g. "81% fp16, 19% fp32 of 312 layers"."""
@@ -126,7 +129,8 @@ class Attestation:
         """
         if not sum(self.layers.values()):
             raise EngineError(
-                f"the inspector tells no precision of {name}'s layers, so what was built is unknown"
+                f"the inspector tells no precision of {name}'s layers, so what was built is "
+                "unknown; build with attest=False to use it all the same"
             )
         wrong = ""
         if precision == "fp32" and self.share("fp32") < 1:
@@ -179,7 +183,10 @@ def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:
     try:
         data = json_from(text)
     except ValueError as error:
-        raise EngineError(f"the engine inspector's JSON cannot be read: {error}") from error
+        raise EngineError(
+            f"the engine inspector's JSON cannot be read: {error}; report it with TensorRT's "
+            "version"
+        ) from error
     layers = data.get("Layers") if isinstance(data, dict) else data
     if not isinstance(layers, list) or not all(isinstance(entry, dict) for entry in layers):
         raise EngineError(

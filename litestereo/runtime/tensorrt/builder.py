@@ -239,7 +239,10 @@ def _set_sizes(builder: Any, network: Any, config: Any, request: BuildRequest) -
         shapes = [(*size, 3) for size in (sizes.smallest, sizes.typical, sizes.largest)]
         profile.set_shape(tensor.name, *shapes)
     if config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"TensorRT refuses the sizes {sizes} for {request.name}")
+        raise EngineError(
+            f"TensorRT refuses the sizes {sizes} for {request.name}; state a narrower range, or "
+            "one size"
+        )
 
 
 def _set_precision(
