@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto
 
 from litestereo.benchmarks.roofline_count import with_size
-from litestereo.errors import InputError
+from litestereo.errors import InputError, LiteStereoError
 from litestereo.runtime.onnx_file import read_onnx
 
 __all__ = ["graph_of"]
@@ -37,10 +36,14 @@ def graph_of(subject: str, size: tuple[int, int]) -> ModelProto:
             f"{subject!r} is neither a model ({models}) nor an artefact's file; make one with "
             "stereo-export"
         )
+    content = read_onnx(path, error=InputError)
     try:
-        return with_size(onnx.load_from_string(read_onnx(path, error=InputError)), size)
-    except DecodeError as error:
-        raise InputError(f"{path} cannot be read as ONNX: {error}; export it again") from error
+        return with_size(onnx.load_from_string(content), size)
+    except LiteStereoError:
+        raise
+    except Exception as error:  # onnxslim leaves by whatever a damaged graph makes of it
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be read as ONNX: {words}; export it again") from error
 
 
 def _model_graph(name: str, size: tuple[int, int]) -> ModelProto:

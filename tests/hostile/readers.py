@@ -443,6 +443,17 @@ def _teacher(content: bytes) -> object:
     return ForeignTeacher(path) if _is_foreign(path) else None
 
 
+def _roofline(content: bytes) -> object:
+    from litestereo.benchmarks.roofline import floors_of
+    from litestereo.benchmarks.roofline_count import count_kernels, count_layers
+    from litestereo.benchmarks.roofline_devices import DEVICES
+    from litestereo.benchmarks.roofline_graph import graph_of
+
+    graph = graph_of(str(_file("roofline.onnx", content)), (96, 128))
+    device = next(iter(DEVICES.values()))
+    return floors_of(count_layers(graph), count_kernels(graph), device=device)
+
+
 def _manifest(content: bytes) -> object:
     return Manifest.from_json(_text(content))
 
@@ -479,4 +490,5 @@ READERS = {
     "video": Reader(_video, _videos, 0.1),
     "profile of layers": Reader(_profile, _profiles, 0.5),
     "teacher in ONNX Runtime": Reader(_teacher, _teachers, 0.02),
+    "graph for a roofline": Reader(_roofline, _artifacts, 0.01),
 }

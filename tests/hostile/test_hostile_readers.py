@@ -27,6 +27,7 @@ from litestereo.errors import (
     EngineError,
     InputError,
     LiteStereoError,
+    TrainingError,
 )
 from litestereo.runtime.disparity_io import read_pfm, read_png16
 from litestereo.runtime.geometry.read import read_calibration
@@ -336,8 +337,15 @@ def test_tensors_in_other_files_are_refused_before_any_library_runs(name, spelli
 def test_names_that_are_no_text_are_refused(text):
     whole = READERS["artefact"].seeds()[0]
     assert text in whole
-    for name in ("artefact", "artefact in ONNX Runtime"):
+    for name in ("artefact", "artefact in ONNX Runtime", "graph for a roofline"):
         bearable(READERS[name].read, whole.replace(text, text[:-1] + b"\xbe"))
+
+
+def test_names_of_a_teacher_that_are_no_text_are_refused():
+    whole = READERS["teacher in ONNX Runtime"].seeds()[0]
+    for text in (b"height", b"left"):
+        with pytest.raises(TrainingError, match=r"no text|no ONNX"):
+            READERS["teacher in ONNX Runtime"].read(whole.replace(text, text[:-1] + b"\xe9"))
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):
