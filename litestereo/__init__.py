@@ -21,7 +21,8 @@ from litestereo.errors import (
 )
 
 if TYPE_CHECKING:
-    from litestereo.runtime.engine import StereoEngine, StereoResult
+    from litestereo.runtime.engine import StereoEngine
+    from litestereo.runtime.results import StereoResult
 
 __all__ = [
     "CalibrationError",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["bundled_artifact", "bundled_models", "demo_pair"]
+from litestereo.errors import InputError
+
+__all__ = ["artifact_path", "bundled_artifact", "bundled_models", "demo_pair"]
 
 _PACKAGE = Path(__file__).resolve().parent
 _WEIGHTS = _PACKAGE / "models" / "weights"
@@ -23,6 +25,27 @@ def bundled_artifact(model: str) -> Path:
         model: name of a model, such as "las1".
     """
     return _WEIGHTS / f"{model}.onnx"
+
+
+def artifact_path(model: str | Path) -> Path:
+    """Return the artefact of a bundled model's name, or `model` itself where it is a file.
+
+    Args:
+        model: name or file.
+
+    Raises:
+        InputError: neither a bundled model nor a file.
+    """
+    if str(model) in bundled_models():
+        return bundled_artifact(str(model))
+    path = Path(model)
+    if not path.is_file():
+        bundled = ", ".join(bundled_models()) or "none"
+        raise InputError(
+            f"{str(model)!r} is neither a bundled model ({bundled}) nor an artefact's file; "
+            "make one with stereo-export"
+        )
+    return path
 
 
 def demo_pair() -> tuple[Path, Path]:

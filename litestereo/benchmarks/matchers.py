@@ -307,7 +307,7 @@ def open_matcher(
 
 def _open_torch(model: str, weights: Path | None, device: str | None) -> TorchMatcher:
     from litestereo import models
-    from litestereo.runtime.engine import artifact_path
+    from litestereo.assets import artifact_path
 
     network = models.create(model)  # says what to install where torch is missing
 

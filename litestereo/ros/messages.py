@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import InputError
-from litestereo.runtime.engine import StereoResult
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.rectify import rectified_calibration
 from litestereo.runtime.geometry.tree_formats import from_camera_infos
+from litestereo.runtime.results import StereoResult
 
 __all__ = [
     "Fields",

@@ -11,11 +11,12 @@ import numpy as np
 
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.disparity_io import write_npy, write_pfm, write_picture, write_png16
-from litestereo.runtime.engine import StereoEngine, StereoResult
+from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.geometry.metric import MetricOptions, MetricRun
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.pair_order import pair_order
 from litestereo.runtime.pairs import PairSource
+from litestereo.runtime.results import StereoResult
 from litestereo.runtime.viewer.page import write_view
 from litestereo.runtime.visualize import color_disparity, panel
 

@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.assets import bundled_artifact, bundled_models
+from litestereo.assets import artifact_path
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.backends import (
     Backend,
@@ -36,6 +35,7 @@ from litestereo.runtime.preprocess import (
     padded_pair,
     rgb_pair,
 )
+from litestereo.runtime.results import Inferred, Prepared, StereoResult, Timings
 from litestereo.runtime.tensorrt.options import GpuOptions
 
 if TYPE_CHECKING:
@@ -48,100 +48,13 @@ if TYPE_CHECKING:
     from litestereo.runtime.stream.sources import FrameSource
     from litestereo.runtime.stream.stream import StereoStream, StreamOptions
 
-__all__ = ["Inferred", "Prepared", "StereoEngine", "StereoResult", "Timings", "artifact_path"]
+__all__ = ["StereoEngine"]
 
 Image = NDArray[np.uint8]
 
 # Answers this near the end of the range (182 of 192 px) count as clipped: the last of the 48 steps
 # of 4 px is 188, and a distribution cut off there averages to a little less.
 _CLIPPED_FROM = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Wall-clock time of one call, in milliseconds; waiting for other calls is left out.
-
-    Attributes:
-        preprocess_ms: checks, scaling and padding.
-        inference_ms: the backend, copies to and from the device included.
-        postprocess_ms: cropping, scaling and checks of the answer.
-        total_ms: the sum of those.
-    """
-
-    preprocess_ms: float
-    inference_ms: float
-    postprocess_ms: float
-    total_ms: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StereoResult:
-    """What one pair gave, and what ran. The arrays are the caller's: no later call touches them.
-
-    Attributes:
-        disparity_px: (H, W) float32, >= 0, in pixels of the given left picture;
-            x_right = x_left - disparity. Of an artefact that rectifies: of the left picture that
-            its network sees, with the calibration `StereoEngine.calibration`.
-        confidence: (H, W) float32 in [0, 1], from the cost distribution; 1 is sure.
-        timings: of this call.
-        backend: name of the backend that ran.
-        device: what it ran on.
-        precision: what it computed in.
-        scale: inference width over picture width.
-        inference_size: (height, width) that the network saw, padding included.
-        max_disparity_px: the largest disparity that this call could have answered.
-        range_clipped: share of pixels, 0..1, whose answer lies at the end of that range; where it
-            is more than a few percent, ask again with a larger `max_disparity_px`.
-    """
-
-    disparity_px: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    timings: Timings
-    backend: str
-    device: str
-    precision: str
-    scale: float
-    inference_size: tuple[int, int]
-    max_disparity_px: float
-    range_clipped: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A pair as the network takes it, on the way between `prepare` and `infer`.
-
-    Attributes:
-        left: (H, W, 3) uint8 RGB, padded; raw for an artefact that rectifies.
-        right: same.
-        frame: where the picture is inside.
-        preprocess_ms: what this took.
-    """
-
-    left: Image
-    right: Image
-    frame: Frame
-    preprocess_ms: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Inferred:
-    """What the network gave, on the way between `infer` and `finish`.
-
-    Attributes:
-        disparity: (H, W) float32, padded, in pixels of what the network saw.
-        confidence: (H, W) float32, padded.
-        frame: where the picture is inside.
-        preprocess_ms: what the preparation took.
-        inference_ms: what the network took.
-        ran: name, device and precision of the backend.
-    """
-
-    disparity: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    frame: Frame
-    preprocess_ms: float
-    inference_ms: float
-    ran: tuple[str, str, str]
 
 
 class StereoEngine:
@@ -515,27 +428,6 @@ def _keep_for_ever() -> None:
 _loaded: weakref.WeakSet[StereoEngine] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_keep_for_ever)
-
-
-def artifact_path(model: str | Path) -> Path:
-    """Return the artefact of a bundled model's name, or `model` itself where it is a file.
-
-    Args:
-        model: name or file.
-
-    Raises:
-        InputError: neither a bundled model nor a file.
-    """
-    if str(model) in bundled_models():
-        return bundled_artifact(str(model))
-    path = Path(model)
-    if not path.is_file():
-        bundled = ", ".join(bundled_models()) or "none"
-        raise InputError(
-            f"{str(model)!r} is neither a bundled model ({bundled}) nor an artefact's file; "
-            "make one with stereo-export"
-        )
-    return path
 
 
 def _rectification(manifest: Manifest, scaling: ScaleOptions) -> GraphRectification | None:

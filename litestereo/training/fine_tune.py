@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from litestereo.assets import artifact_path
 from litestereo.benchmarks.datasets import Found
 from litestereo.benchmarks.evaluate import evaluate
 from litestereo.benchmarks.matchers import TorchMatcher
@@ -18,7 +19,6 @@ from litestereo.benchmarks.metrics import mean_metrics
 from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import save_weights
-from litestereo.runtime.engine import artifact_path
 from litestereo.training.group import joined_group
 from litestereo.training.labels import consistent, flipped_pair
 from litestereo.training.options import TrainOptions

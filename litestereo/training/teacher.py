@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from litestereo.assets import artifact_path
 from litestereo.errors import InputError, TrainingError
-from litestereo.runtime.engine import artifact_path
 from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.opencv import import_cv2
 from litestereo.runtime.preprocess import disparity_from_padded, padded_pair

@@ -14,9 +14,9 @@ from litestereo.ros.messages import (
     image_from_fields,
     stamp_s,
 )
-from litestereo.runtime.engine import StereoResult, Timings
 from litestereo.runtime.geometry.cloud import CloudMapper
 from litestereo.runtime.geometry.depth import DepthMapper
+from litestereo.runtime.results import StereoResult, Timings
 
 HEADER = {"stamp": {"sec": 7, "nanosec": 250_000_000}, "frame_id": "left_optical"}
 SIZE = (4, 6)

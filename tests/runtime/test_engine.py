@@ -5,11 +5,12 @@ import pytest
 from stand_in import expected, write_stand_in
 
 import litestereo
-from litestereo.assets import bundled_artifact, bundled_models
+from litestereo.assets import artifact_path, bundled_artifact, bundled_models
 from litestereo.errors import EngineError, InputError
-from litestereo.runtime.engine import StereoEngine, StereoResult, artifact_path
+from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.manifest import InputSpec
 from litestereo.runtime.preprocess import padded_pair
+from litestereo.runtime.results import StereoResult
 
 
 @pytest.fixture

@@ -242,8 +242,9 @@ class EngineSubject:
         Raises:
             LiteStereoError: it cannot be loaded here.
         """
+        from litestereo.assets import artifact_path
         from litestereo.runtime.backends import open_backend
-        from litestereo.runtime.engine import StereoEngine, artifact_path
+        from litestereo.runtime.engine import StereoEngine
 
         path = artifact_path(spec.model)
         self._sha256 = file_sha256(path)

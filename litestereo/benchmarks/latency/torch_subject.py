@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from litestereo import models
+from litestereo.assets import artifact_path
 from litestereo.benchmarks.latency.subjects import (
     DeviceTimes,
     Iteration,
@@ -19,7 +20,6 @@ from litestereo.benchmarks.latency.subjects import (
     file_sha256,
 )
 from litestereo.errors import InputError
-from litestereo.runtime.engine import artifact_path
 from litestereo.runtime.preprocess import (
     Frame,
     disparity_from_padded,

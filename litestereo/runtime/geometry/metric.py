@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from litestereo.errors import InputError
 from litestereo.runtime.disparity_io import write_npy
 from litestereo.runtime.doctor.pair import rows_agree
-from litestereo.runtime.engine import StereoEngine, StereoResult
+from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.cloud import write_ply
 from litestereo.runtime.geometry.consistency import (
@@ -30,6 +30,7 @@ from litestereo.runtime.geometry.depth_io import (
 from litestereo.runtime.geometry.exr import write_depth_exr
 from litestereo.runtime.geometry.rig import MetricRig
 from litestereo.runtime.images import StereoPair
+from litestereo.runtime.results import StereoResult
 from litestereo.runtime.viewer.page import write_view
 
 __all__ = ["MetricOptions", "MetricRun"]

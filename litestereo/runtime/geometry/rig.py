@@ -18,7 +18,7 @@ from litestereo.runtime.geometry.read import read_calibration
 from litestereo.runtime.geometry.rectify import Rectifier, rectified_calibration
 
 if TYPE_CHECKING:
-    from litestereo.runtime.engine import StereoResult
+    from litestereo.runtime.results import StereoResult
 
 __all__ = ["MetricRig"]
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from litestereo.runtime.engine import Inferred, Prepared, StereoEngine, StereoResult
+    from litestereo.runtime.engine import StereoEngine
+    from litestereo.runtime.results import Inferred, Prepared, StereoResult
 
 __all__ = ["Job", "SourceFrame", "StreamResult"]
 

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import InputError
-from litestereo.runtime.engine import StereoResult
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.consistency import occluded_by_warp
 from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.results import StereoResult
 from litestereo.runtime.visualize import color_confidence, color_disparity, robust_maximum_px
 
 __all__ = ["write_view"]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from litestereo.errors import MissingDependencyError
-from litestereo.runtime.engine import StereoResult
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.depth import DepthMap
+from litestereo.runtime.results import StereoResult
 from litestereo.runtime.visualize import color_confidence, color_disparity, robust_maximum_px
 
 __all__ = ["RerunLog"]

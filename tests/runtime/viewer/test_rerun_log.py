@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from litestereo.errors import MissingDependencyError
-from litestereo.runtime.engine import StereoResult, Timings
 from litestereo.runtime.geometry.calibration import Calibration, Eye
 from litestereo.runtime.geometry.depth import DepthMapper
+from litestereo.runtime.results import StereoResult, Timings
 from litestereo.runtime.viewer.rerun_log import RerunLog
 
 SIZE = (48, 64)

@@ -13,10 +13,10 @@ from stand_in import write_stand_in
 
 from litestereo.cli import run_main
 from litestereo.errors import InputError
-from litestereo.runtime.engine import StereoResult, Timings
 from litestereo.runtime.geometry.calibration import Calibration, Eye
 from litestereo.runtime.geometry.cloud import CloudMapper
 from litestereo.runtime.geometry.depth import DepthMapper
+from litestereo.runtime.results import StereoResult, Timings
 from litestereo.runtime.viewer.page import write_view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
