@@ -155,7 +155,7 @@ def _read(source: PairSource) -> Candidate:
 
 def _frames(path: Path, every_s: float) -> Iterator[Candidate]:
     """Yield a frame of a side-by-side video each so many seconds of its own time."""
-    from litestereo.runtime.stream.opencv_sources import videos
+    from litestereo.runtime.stream.video_sources import videos
 
     reader = videos(path).open(time.monotonic)
     try:

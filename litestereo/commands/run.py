@@ -230,8 +230,8 @@ def run(
         )
     options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric, view)
     if streams:
+        from litestereo.runtime.stream.camera_sources import CameraOptions
         from litestereo.runtime.stream.command import StreamRequest, run_stream
-        from litestereo.runtime.stream.opencv_sources import CameraOptions
 
         asked = camera_size or camera_format
         request = StreamRequest(

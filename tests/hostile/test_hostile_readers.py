@@ -404,9 +404,9 @@ def test_a_video_that_names_other_files_never_reaches_opencv(monkeypatch, conten
 
 
 def test_a_video_of_huge_pictures_is_refused_before_its_first_one(monkeypatch):
-    from litestereo.runtime.stream import opencv_sources
+    from litestereo.runtime.stream import video_sources
 
-    monkeypatch.setattr(opencv_sources, "MAXIMUM_PIXELS", 64 * 192 - 1)
+    monkeypatch.setattr(video_sources, "MAXIMUM_PIXELS", 64 * 192 - 1)
     for whole in READERS["video"].seeds()[:2]:
         with pytest.raises(InputError, match=r"64x192; at most 0 megapixels are read"):
             READERS["video"].read(whole)

@@ -26,12 +26,14 @@ from litestereo.runtime.files import write_atomic
 from litestereo.runtime.geometry.metric import MetricRun
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.preprocess import rgb_pair
+from litestereo.runtime.stream.camera_sources import CameraOptions, cameras
 from litestereo.runtime.stream.deadline import DeadlineOptions, Level
+from litestereo.runtime.stream.folder_sources import folders
 from litestereo.runtime.stream.frames import StreamResult
 from litestereo.runtime.stream.jitter import JitterMeter
-from litestereo.runtime.stream.opencv_sources import CameraOptions, cameras, folders, videos
 from litestereo.runtime.stream.sources import FrameSource
 from litestereo.runtime.stream.stream import StereoStream, StreamOptions
+from litestereo.runtime.stream.video_sources import videos
 from litestereo.runtime.visualize import robust_maximum_px
 
 __all__ = ["StreamRequest", "run_stream"]

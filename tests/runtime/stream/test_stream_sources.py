@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from litestereo.errors import InputError
-from litestereo.runtime.stream import cameras, folders, opencv_sources, videos
-from litestereo.runtime.stream.opencv_sources import CameraOptions
+from litestereo.runtime.stream import camera_sources, cameras, folders, videos
+from litestereo.runtime.stream.camera_sources import CameraOptions
 from litestereo.runtime.stream.sources import as_source
 
 SIZE = (48, 64)
@@ -149,7 +149,7 @@ def fake_cameras(monkeypatch):
         def __getattr__(self, name):
             return getattr(cv2, name)
 
-    monkeypatch.setattr(opencv_sources, "import_cv2", lambda purpose: FakeCv2())
+    monkeypatch.setattr(camera_sources, "import_cv2", lambda purpose: FakeCv2())
     monkeypatch.setattr(FakeCapture, "opened", [])
     return FakeCapture
 
