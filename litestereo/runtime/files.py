@@ -59,51 +59,85 @@ def replacing(path: Path, *, folder: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the place cannot be written.
     """
-    temporary, held = _claimed(path, folder=folder)
+    claim = _Claim(path, folder=folder)
     try:
-        _empty(temporary, held)
-        yield temporary
-        os.replace(temporary, path)
+        claim.take()
+        _empty(claim.temporary, claim.held)
+        yield claim.temporary
+        os.replace(claim.temporary, path)
     except BaseException:
-        if _is(temporary, held):
-            _remove(temporary)
+        claim.remove()
         raise
     finally:
-        os.close(held)
+        claim.release()
 
 
-def _claimed(path: Path, *, folder: bool) -> tuple[Path, int]:
-    """Return the first temporary file or folder of `path` that is free, and what locks it."""
-    for number in itertools.count():
-        temporary = path.with_name(f".{path.name}.{number or ''}tmp")
+class _Claim:
+    """A temporary file or folder, from before it is made: an interrupt at any moment is cleaned up.
+
+    Attributes:
+        temporary: where it is made.
+        held: the descriptor that locks it; -1 while there is none.
+    """
+
+    def __init__(self, path: Path, *, folder: bool) -> None:
+        self.temporary, self.held = path, -1
+        self._path, self._folder = path, folder
+
+    def take(self) -> None:
+        """Make and lock the first temporary file or folder of the path that is free."""
+        for number in itertools.count():
+            self.temporary = self._path.with_name(f".{self._path.name}.{number or ''}tmp")
+            try:
+                if self._lock():
+                    return
+            except _NoLocksError:
+                # Nobody can tell there whose a file is, so each has a name of its own.
+                self.remove()
+                self.release()
+                own = f".{self._path.name}.{uuid.uuid4().hex[:8]}tmp"
+                self.temporary = self._path.with_name(own)
+                self.held = _opened(self.temporary, folder=self._folder)
+                return
+
+    def _lock(self) -> bool:
+        while True:
+            self.held = _opened(self.temporary, folder=self._folder)
+            try:
+                fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.release()
+                return False
+            except OSError as error:
+                raise _NoLocksError from error
+            # Whoever had it may have renamed it meanwhile: then this is the finished file.
+            if _is(self.temporary, self.held):
+                return True
+            self.release()
+
+    def remove(self) -> None:
+        """Remove what was made, unless another maker holds it."""
+        if self.temporary == self._path:
+            return
+        if self.held < 0:  # stopped before the descriptor of the new file was known
+            try:
+                self.held = os.open(self.temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:
+                return
         try:
-            held = _claim(temporary, folder=folder)
-        except _NoLocksError:
-            # Nobody can tell there whose a file is, so each has a name of its own.
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}tmp")
-            return temporary, _opened(temporary, folder=folder)
-        if held is not None:
-            return temporary, held
-    raise AssertionError
-
-
-def _claim(temporary: Path, *, folder: bool) -> int | None:
-    """Return a descriptor that locks a file or folder, made if need be; None: another has it."""
-    while True:
-        held = _opened(temporary, folder=folder)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            return
+        except OSError:
+            pass  # no locks there: another maker has another name
+        if _is(self.temporary, self.held):
+            _remove(self.temporary)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        held, self.held = self.held, -1
+        if held >= 0:
             os.close(held)
-            return None
-        except OSError as error:
-            os.close(held)
-            _remove(temporary)
-            raise _NoLocksError from error
-        # Whoever had it may have renamed it meanwhile: then this is the finished file.
-        if _is(temporary, held):
-            return held
-        os.close(held)
 
 
 def _opened(temporary: Path, *, folder: bool) -> int:
