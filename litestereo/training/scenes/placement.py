@@ -157,7 +157,7 @@ def place_planes(
     # Some clutter floats before the sky alone: a photo at infinity, as behind a window. Weights
     # that saw too little of it put it among the objects: 40 px off in two SceneFlow pairs.
     open_air = closed & draw.chance(batch, p=0.22)
-    _set(centre, open_air, WALL, torch.stack([zero, zero, zero - 1e5], -1))
+    _set(centre, open_air, WALL, torch.tensor(OUT_OF_SIGHT, device=draw.device))
 
     supported = (closed & draw.chance(batch, p=0.45)) | frame.is_mode(STREET)
     drop = (frame.height - frame.principal[:, 1]) / frame.nearest_px
