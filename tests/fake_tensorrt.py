@@ -92,15 +92,19 @@ class Tensor:
 
 
 class Layer:
-    """A layer of a parsed network; `outputs` are the names of its outputs' types."""
+    """A layer of a parsed network; `outputs` are the types of its outputs, called name:0, ..."""
 
-    def __init__(self, trt, name, kind, outputs):
+    def __init__(self, trt, name, kind, outputs, inputs=()):
         self.name, self.type = name, trt.LayerType[kind]
         self._tensors = [
             Tensor(f"{name}:{i}", dtype=trt.DataType[o]) for i, o in enumerate(outputs)
         ]
-        self.num_outputs = len(outputs)
+        self.num_outputs, self.num_inputs = len(outputs), len(inputs)
+        self._inputs = [Tensor(i) for i in inputs]
         self.precision, self.types = None, {}
+
+    def get_input(self, index):
+        return self._inputs[index]
 
     def get_output(self, index):
         return self._tensors[index]

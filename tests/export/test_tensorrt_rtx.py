@@ -37,6 +37,17 @@ def test_int8_artefacts_parse_and_build_strongly_typed(name, rest, exported, pai
     require_build(typed, pair.size, tmp_path / f"{name}.onnx")
 
 
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_8_6_would_be_held_to_the_fp32_of_the_graph_and_to_nothing_else(name, halved, tmp_path):
+    write_artifact(halved(name).model, tmp_path / "model.onnx")
+    islands = [node for nodes in halved(name).islands.values() for node in nodes]
+    (tmp_path / "islands.json").write_text(json.dumps(islands))
+    answer = answer_of("rtx_pins.py", tmp_path / "model.onnx", tmp_path / "islands.json")
+    assert answer["half"] == []
+    assert answer["full"] == []
+    assert 10 < answer["pinned"] < 300
+
+
 FORMS = {
     "folded": (with_folded_scales,),
     "strips": (with_folded_scales, with_merged_strips),
@@ -57,17 +68,20 @@ def test_other_forms_of_the_graph_parse_and_build(form, exported, pair, tmp_path
 
 def require_build(graph, size, path):
     """Parse and build in a process of its own; nothing may be refused."""
-    environment = environment_of("rtx", module="tensorrt_rtx")
     write_artifact(graph, path)
-    program = Path(__file__).with_name("rtx_build.py")
+    answer = answer_of("rtx_build.py", path, *size)
+    assert answer["errors"] == []
+    assert answer["plan_bytes"] > path.stat().st_size / 4
+
+
+def answer_of(program, *arguments):
+    """Return what a program beside this file prints as JSON."""
     done = subprocess.run(
-        [sys.executable, program, path, *map(str, size)],
-        env=environment,
+        [sys.executable, Path(__file__).with_name(program), *map(str, arguments)],
+        env=environment_of("rtx", module="tensorrt_rtx"),
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.stdout, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer["errors"] == []
-    assert answer["plan_bytes"] > path.stat().st_size / 4
+    return json.loads(done.stdout.splitlines()[-1])

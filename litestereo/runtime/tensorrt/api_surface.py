@@ -90,7 +90,10 @@ BUILDER: dict[str, frozenset[str]] = {
     ),
     "ICudaEngine": frozenset({"create_engine_inspector"}),
     "ILayer": frozenset(
-        {"get_output", "name", "num_outputs", "precision", "set_output_type", "type"}
+        {
+            *("get_input", "get_output", "name", "num_inputs", "num_outputs"),
+            *("precision", "set_output_type", "type"),
+        }
     ),
     "INetworkDefinition": frozenset({"get_input", "get_layer", "num_inputs", "num_layers"}),
     "IOptimizationProfile": frozenset({"set_shape"}),

@@ -13,16 +13,20 @@ from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions, SizeRa
 from litestereo.runtime.tensorrt.progress import Heartbeat, make_monitor
 
 GRAPH = stand_in_model().SerializeToString()
-# Name, type, types of the outputs: a typed FP16 graph as 8.6 parses it.
+# Name, type, types of the outputs, inputs: a typed FP16 graph as 8.6 parses it. Half precision
+# shows nowhere: without strong typing every floating tensor counts as FLOAT before the build.
 LAYERS = (
     ("/levels", "CAST", ("FLOAT",)),
-    ("/conv", "CONVOLUTION", ("HALF",)),
+    ("/conv", "CONVOLUTION", ("FLOAT",), ("/levels:0",)),
     ("/weights", "CONSTANT", ("FLOAT",)),
-    ("/cost/Cast", "CAST", ("FLOAT",)),
-    ("/softmax", "SOFTMAX", ("FLOAT",)),
+    ("(Unnamed Layer* 3) [Shuffle]", "CONVOLUTION", ("FLOAT",), ("/conv:0",)),
+    ("/softmax", "SOFTMAX", ("FLOAT",), ("(Unnamed Layer* 3) [Shuffle]:0",)),
+    ("/softmax_5", "CONVOLUTION", ("FLOAT",), ("/softmax:0",)),
     ("/index", "CONVOLUTION", ("INT32",)),
-    ("/mean", "CONVOLUTION", ("FLOAT", "FLOAT")),
+    ("/mean", "CONVOLUTION", ("FLOAT", "FLOAT"), ("/softmax_5:0", "/weights:0")),
+    ("(Unnamed Layer* 8) [Shuffle]", "CONVOLUTION", ("FLOAT",), ("/levels:0",)),
 )
+ISLANDS = frozenset({"/softmax", "/mean", "/weights", "/levels", "/index"})
 
 
 def request(**changes):
@@ -54,26 +58,24 @@ def test_networks_are_strongly_typed_where_they_can_be(version, flags):
         assert prepared.config.flags == set()
 
 
-def test_8_6_is_held_to_the_graphs_fp32():
+def test_8_6_is_held_to_the_islands_and_what_the_parser_put_around_them():
     trt = fake_tensorrt("8.6.2", network_layers=LAYERS)
-    prepared = prepare(trt, request())
+    prepared = prepare(trt, request(islands=ISLANDS))
     assert prepared.config.flags == {
         trt.BuilderFlag.FP16,
         trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS,
     }
     pinned = {layer.name: layer for layer in prepared.network.layers if layer.precision}
-    assert set(pinned) == {"/softmax", "/mean"}
-    assert prepared.pinned == 2
+    assert set(pinned) == {"(Unnamed Layer* 3) [Shuffle]", "/softmax", "/softmax_5", "/mean"}
+    assert prepared.pinned == 4
     assert pinned["/mean"].types == {0: trt.DataType.FLOAT, 1: trt.DataType.FLOAT}
     prefer = prepare(trt, request(options=BuildOptions(constraints="prefer")))
     assert trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS in prefer.config.flags
 
 
-def test_8_6_pins_the_keep_list_of_a_graph_without_types():
-    layers = [(name, kind, ("FLOAT",) * len(types)) for name, kind, types in LAYERS]
-    trt = fake_tensorrt("8.6.2", network_layers=[layers[4], ("/half", "SOFTMAX", ("HALF",))])
-    prepared = prepare(trt, request(islands=frozenset({"/half"})))
-    assert [layer.precision for layer in prepared.network.layers] == [trt.DataType.FLOAT] * 2
+def test_without_islands_8_6_is_held_to_nothing():
+    prepared = prepare(fake_tensorrt("8.6.2", network_layers=LAYERS), request())
+    assert prepared.pinned == 0
 
 
 def test_an_fp32_graph_asks_8_6_for_nothing():
@@ -242,5 +244,6 @@ def test_8_6_is_allowed_int8_and_held_to_the_islands_alone():
     prepared = prepare(trt, request(precision="int8", islands=frozenset({"/softmax"})))
     flags = {trt.BuilderFlag.FP16, trt.BuilderFlag.INT8, trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS}
     assert prepared.config.flags == flags
-    assert {layer.name for layer in prepared.network.layers if layer.precision} == {"/softmax"}
+    pinned = {layer.name for layer in prepared.network.layers if layer.precision}
+    assert pinned == {"(Unnamed Layer* 3) [Shuffle]", "/softmax", "/softmax_5"}
     assert prepare(fake_tensorrt("10.3.0"), request(precision="int8")).typing == "strong"
