@@ -42,25 +42,27 @@ class Choice:
     Attributes:
         gpu: what it ran on.
         size: (height, width) of the pictures.
-        int8_ms: median of the GPU's time for one pair.
+        int8_ms: median of the GPU's time for one pair; None where TensorRT refused to build it.
         fp16_ms: likewise.
         samples: calls of each that were timed.
         forced: keep INT8 whatever was measured.
         attestation: what each engine's layers compute in, in words.
+        refused: TensorRT's words about the INT8 engine, "" where it was built.
     """
 
     gpu: str
     size: tuple[int, int]
-    int8_ms: float
+    int8_ms: float | None
     fp16_ms: float
     samples: int
     forced: bool
     attestation: Mapping[str, str]
+    refused: str = ""
 
     @property
     def gain(self) -> float:
-        """FP16's time over INT8's; above 1 is faster."""
-        return self.fp16_ms / self.int8_ms
+        """FP16's time over INT8's; above 1 is faster, 0 says that there is no INT8."""
+        return 0.0 if self.int8_ms is None else self.fp16_ms / self.int8_ms
 
     @property
     def pays(self) -> bool:
@@ -70,12 +72,15 @@ class Choice:
     @property
     def kept(self) -> str:
         """Which engine is kept: "int8" or "fp16"."""
-        return "int8" if self.pays or self.forced else "fp16"
+        return "int8" if self.int8_ms and (self.pays or self.forced) else "fp16"
 
     def __str__(self) -> str:
         """Say what was measured and what follows."""
+        where = f"{self.gpu}, {self.size[0]}x{self.size[1]}"
+        if self.int8_ms is None:
+            return f"{where}: no INT8 engine can be built, so FP16 is kept: {self.refused}"
         measured = (
-            f"{self.gpu}, {self.size[0]}x{self.size[1]}: INT8 {self.int8_ms:.3f} ms, FP16 "
+            f"{where}: INT8 {self.int8_ms:.3f} ms, FP16 "
             f"{self.fp16_ms:.3f} ms, {self.gain:.2f} times as fast ({self.samples} calls in turns)"
         )
         if self.pays:
@@ -94,7 +99,8 @@ class Choice:
 def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = False) -> Choice:
     """Build both artefacts' engines where they are not cached, time them, and keep one.
 
-    Where FP16 is kept, the INT8 engine is removed from the cache.
+    Where FP16 is kept, the INT8 engine is removed from the cache. It is kept, too, where this
+    TensorRT refuses to build INT8.
 
     Args:
         int8: INT8 artefact of a fixed size, or of any if `options` state a fixed size range.
@@ -103,27 +109,36 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
         force: keep INT8 whatever is measured.
 
     Raises:
-        EngineError: the artefacts do not belong together, or an engine cannot be built or run.
+        EngineError: the artefacts do not belong together, or an engine cannot be built or run;
+            INT8's only with `force`.
         MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
     """
     size = _common_size(int8, fp16, options.size_range)
-    cached = build_ahead(int8, options=options)
-    backends = {"int8": _load(int8, options), "fp16": _load(fp16, options)}
+    cached, refused = None, ""
+    try:
+        cached = build_ahead(int8, options=options)
+    except EngineError as error:
+        if force:
+            raise
+        refused = str(error)
+    artifacts = {"int8": int8, "fp16": fp16} if cached else {"fp16": fp16}
+    backends = {kind: _load(artifact, options) for kind, artifact in artifacts.items()}
     try:
         times_ms = timed_in_turns({k: _call(b, size) for k, b in backends.items()})
         choice = Choice(
-            gpu=backends["int8"].device,
+            gpu=backends["fp16"].device,
             size=size,
-            int8_ms=median(times_ms["int8"]),
+            int8_ms=median(times_ms["int8"]) if cached else None,
             fp16_ms=median(times_ms["fp16"]),
-            samples=len(times_ms["int8"]),
+            samples=len(times_ms["fp16"]),
             forced=force,
             attestation={kind: str(backend.attestation) for kind, backend in backends.items()},
+            refused=refused,
         )
     finally:
         for backend in backends.values():
             backend.close()
-    if choice.kept == "fp16" and cached.path is not None:
+    if choice.kept == "fp16" and cached and cached.path is not None:
         for file in (cached.path.with_suffix(".json"), cached.path):
             file.unlink(missing_ok=True)
     options.say(str(choice))

@@ -46,13 +46,19 @@ class Backend:
 def gpu(monkeypatch, tmp_path):
     """Return a function that chooses between two artefacts on a GPU with these times."""
 
-    def choose(int8_ms, fp16_ms, **options):
+    def choose(int8_ms, fp16_ms, *, refused="", **options):
         plan = tmp_path / "int8.plan"
         plan.write_bytes(b"plan")
         plan.with_suffix(".json").write_text("{}")
         backends = {"int8": Backend(int8_ms), "fp16": Backend(fp16_ms)}
-        cached = SimpleNamespace(path=plan)
-        monkeypatch.setattr(choice_module, "build_ahead", lambda path, options: cached)
+
+        def build(path, options):
+            if refused:
+                del backends["int8"]
+                raise EngineError(refused)
+            return SimpleNamespace(path=plan)
+
+        monkeypatch.setattr(choice_module, "build_ahead", build)
         monkeypatch.setattr(choice_module, "load", lambda path, options: backends[path.stem])
         said = []
         paths = [artefact(tmp_path / f"{kind}.onnx", kind) for kind in ("int8", "fp16")]
@@ -86,6 +92,18 @@ def test_force_keeps_it_and_says_so(gpu):
     assert plan.exists()
     assert "kept by force" in said[0]
     assert found.to_json()["gain"] == 0.9
+
+
+def test_where_tensorrt_refuses_int8_fp16_is_kept_in_its_words(gpu):
+    found, said, _ = gpu(1.0, 1.3, refused="cannot build las1 int8: no kernel")
+    assert (found.kept, found.pays, found.int8_ms, found.fp16_ms) == ("fp16", False, None, 1.3)
+    assert said[0].endswith("so FP16 is kept: cannot build las1 int8: no kernel")
+    assert found.to_json()["refused"] == "cannot build las1 int8: no kernel"
+
+
+def test_force_takes_no_refusal(gpu):
+    with pytest.raises(EngineError, match="no kernel"):
+        gpu(1.0, 1.3, refused="no kernel", force=True)
 
 
 def test_a_gpu_without_a_clock_cannot_choose(gpu):
