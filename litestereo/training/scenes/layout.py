@@ -11,14 +11,11 @@ from torch import Tensor
 
 from litestereo.training.scenes.appearance import lights, materials, outlines, pane, waves
 from litestereo.training.scenes.placement import (
-    free_centres,
-    object_angles,
-    object_disparities,
-    object_extents,
     place_planes,
     place_room,
     place_street,
     rotations,
+    scatter,
     stack_patches,
     thin_out,
 )
@@ -44,28 +41,23 @@ def sample_scenes(
         max_disparity_px: no disparity is larger.
     """
     frame = _sample_frame(draw, batch, size, max_disparity_px)
-    disparity = object_disparities(draw, frame)
-    depth = frame.column(frame.focal) / disparity
-    centre = free_centres(draw, frame, depth)
-    extent = object_extents(draw, frame, depth)
-    angles = object_angles(draw, frame)
-    place_planes(draw, frame, centre, extent, angles, depth)
-    place_room(draw, frame, centre, extent, angles, depth)
-    place_street(draw, frame, centre, extent, angles, depth)
-    thin_out(draw, centre)
-    rotation = rotations(angles)
-    axes = rotation.transpose(-1, -2) / extent[..., None]
+    poses = scatter(draw, frame)
+    place_planes(draw, frame, poses)
+    place_room(draw, frame, poses)
+    place_street(draw, frame, poses)
+    thin_out(draw, poses)
+    axes = rotations(poses.angles).transpose(-1, -2) / poses.extent[..., None]
     scene = Scene(
         focal_px=frame.focal,
         principal=frame.principal,
         misalignment=_misalignment(draw, batch),
         axes=axes,
-        centre=centre,
-        extent=extent,
+        centre=poses.centre,
+        extent=poses.extent,
         outline=outlines(draw, atlas, batch),
-        waves=waves(draw, frame, angles),
-        **materials(draw, atlas, frame, depth),
-        **lights(draw, atlas, frame, depth),
+        waves=waves(draw, frame, poses.angles),
+        **materials(draw, atlas, frame, poses.depth),
+        **lights(draw, atlas, frame, poses.depth),
         pane=pane(draw, atlas, frame),
     )
     stack_patches(draw, scene)

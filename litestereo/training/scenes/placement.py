@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,26 +33,65 @@ from litestereo.training.scenes.scene import (
 )
 
 __all__ = [
-    "free_centres",
-    "object_angles",
-    "object_disparities",
-    "object_extents",
+    "Poses",
     "place_planes",
     "place_room",
     "place_street",
     "rotations",
+    "scatter",
     "stack_patches",
     "thin_out",
 ]
 
 
-def object_disparities(draw: Draw, frame: Frame) -> Tensor:
-    """Spread objects between wall and nearest point: evenly in disparity or in its logarithm.
+@dataclass
+class Poses:
+    """Where the primitives of a batch of scenes are; the parts of the layout change it in turn.
+
+    Attributes:
+        depth: (B, P) in baselines, of what the eyes see of each: it scales materials.
+        centre: (B, P, 3) in baselines.
+        extent: (B, P, 3) half sizes in baselines.
+        angles: (B, P, 3) yaw, pitch and roll in radians.
+    """
+
+    depth: Tensor
+    centre: Tensor
+    extent: Tensor
+    angles: Tensor
+
+    def place(self, index: int, where: Tensor, **values: Tensor) -> None:
+        """Set attributes of one primitive, in some of the scenes.
+
+        Args:
+            index: of the primitive.
+            where: (B,) bool, the scenes.
+            values: by attribute: (B,) of the depth, (B, 3) or (3,) of the others.
+        """
+        for name, value in values.items():
+            target = getattr(self, name)
+            shape = (-1,) + (1,) * (target.ndim - 2)
+            target[:, index] = torch.where(where.view(shape), value, target[:, index])
+
+
+def scatter(draw: Draw, frame: Frame) -> Poses:
+    """Put all primitives anywhere in the picture, of any size and turn.
 
     Args:
         draw: where random numbers come from.
         frame: what the parts of the layout share.
     """
+    depth = frame.column(frame.focal) / _object_disparities(draw, frame)
+    return Poses(
+        depth=depth,
+        centre=_free_centres(draw, frame, depth),
+        extent=_object_extents(draw, frame, depth),
+        angles=_object_angles(draw, frame),
+    )
+
+
+def _object_disparities(draw: Draw, frame: Frame) -> Tensor:
+    """Spread objects between wall and nearest point: evenly in disparity or in its logarithm."""
     batch = frame.mode.shape[0]
     low, high = frame.column(frame.farthest_px), frame.column(frame.nearest_px)
     share = draw.uniform(batch, COUNT)
@@ -60,14 +100,8 @@ def object_disparities(draw: Draw, frame: Frame) -> Tensor:
     return torch.where(draw.chance(batch, 1, p=0.5), linear, logarithmic).clamp(min=1.0)
 
 
-def free_centres(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
-    """Scatter centres over the picture and a little beyond it; (B, P, 3) in baselines.
-
-    Args:
-        draw: where random numbers come from.
-        frame: what the parts of the layout share.
-        depth: (B, P) in baselines.
-    """
+def _free_centres(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
+    """Scatter centres over the picture and a little beyond it."""
     batch = frame.mode.shape[0]
     column = frame.width * draw.uniform(batch, COUNT, low=-0.1, high=1.25)
     row = frame.height * draw.uniform(batch, COUNT, low=-0.1, high=1.1)
@@ -77,14 +111,8 @@ def free_centres(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
     return torch.stack([x, y, depth], -1)
 
 
-def object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
-    """Half sizes, from specks to half the picture; many cylinders are thin poles or wires.
-
-    Args:
-        draw: where random numbers come from.
-        frame: what the parts of the layout share.
-        depth: (B, P) in baselines.
-    """
+def _object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
+    """Half sizes, from specks to half the picture; many cylinders are thin poles or wires."""
     batch = frame.mode.shape[0]
     largest = 0.3 * frame.width
     size_px = draw.log_uniform(batch, COUNT, low=5.0, high=largest)
@@ -99,13 +127,8 @@ def object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
     return extent_px * (depth / frame.column(frame.focal))[..., None]
 
 
-def object_angles(draw: Draw, frame: Frame) -> Tensor:
-    """Yaw, pitch and roll in radians: free in clutter, upright in rooms and streets.
-
-    Args:
-        draw: where random numbers come from.
-        frame: what the parts of the layout share.
-    """
+def _object_angles(draw: Draw, frame: Frame) -> Tensor:
+    """Free in clutter, upright in rooms and streets."""
     batch = frame.mode.shape[0]
     spread = torch.tensor([0.65, 0.35, 0.3, 0.3], device=draw.device)[frame.mode]
     tilt = draw.normal(batch, COUNT, 2) * spread[:, None, None]
@@ -124,24 +147,13 @@ def object_angles(draw: Draw, frame: Frame) -> Tensor:
     return angles
 
 
-def _set(target: Tensor, where: Tensor, index: int, value: Tensor) -> None:
-    """Write `value` into primitive `index` of the scenes where `where` is true."""
-    shape = (-1,) + (1,) * (target.ndim - 2)
-    target[:, index] = torch.where(where.view(shape), value, target[:, index])
-
-
-def place_planes(
-    draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
-) -> None:
+def place_planes(draw: Draw, frame: Frame, poses: Poses) -> None:
     """Put the far wall, the supporting plane and, sometimes, receding side walls.
 
     Args:
         draw: where random numbers come from.
         frame: what the parts of the layout share.
-        centre: (B, P, 3) in baselines; rows of these primitives are changed.
-        extent: (B, P, 3) half sizes in baselines; likewise.
-        angles: (B, P, 3) yaw, pitch and roll in radians; likewise.
-        depth: (B, P) in baselines; likewise.
+        poses: of all primitives; those of these ones are changed.
     """
     batch = frame.mode.shape[0]
     closed = frame.is_mode(CLUTTER) | frame.is_mode(FRONTAL)
@@ -149,49 +161,56 @@ def place_planes(
     reach = far * frame.width / frame.focal
     zero, huge = torch.zeros_like(far), reach * 2.5
     slant = draw.normal(batch, 2) * torch.where(frame.is_mode(FRONTAL), 0.12, 0.3)[:, None]
-    _set(depth, closed, WALL, far)
-    _set(centre, closed, WALL, torch.stack([zero, zero, far], -1))
-    _set(extent, closed, WALL, torch.stack([huge, huge, huge], -1))
-    _set(angles, closed, WALL, torch.cat([slant.clamp(-0.8, 0.8), zero[:, None]], -1))
+    poses.place(
+        WALL,
+        closed,
+        depth=far,
+        centre=torch.stack([zero, zero, far], -1),
+        extent=torch.stack([huge, huge, huge], -1),
+        angles=torch.cat([slant.clamp(-0.8, 0.8), zero[:, None]], -1),
+    )
 
     # Some clutter floats before the sky alone: a photo at infinity, as behind a window. Weights
     # that saw too little of it put it among the objects: 40 px off in two SceneFlow pairs.
     open_air = closed & draw.chance(batch, p=0.22)
-    _set(centre, open_air, WALL, torch.tensor(OUT_OF_SIGHT, device=draw.device))
+    poses.place(WALL, open_air, centre=torch.tensor(OUT_OF_SIGHT, device=draw.device))
 
     supported = (closed & draw.chance(batch, p=0.45)) | frame.is_mode(STREET)
     drop = (frame.height - frame.principal[:, 1]) / frame.nearest_px
     lean = draw.normal(batch, 2, std=0.04)
     flat = torch.stack([lean[:, 0] * 0, math.pi / 2 + lean[:, 0], lean[:, 1]], -1)
-    _set(depth, supported, GROUND, frame.focal / (frame.nearest_px * 0.5))
-    _set(centre, supported, GROUND, torch.stack([zero, drop, far * 0.5], -1))
     wide = drop * 400 + reach
-    _set(extent, supported, GROUND, torch.stack([wide, wide, drop * 0.1], -1))
-    _set(angles, supported, GROUND, flat)
+    poses.place(
+        GROUND,
+        supported,
+        depth=frame.focal / (frame.nearest_px * 0.5),
+        centre=torch.stack([zero, drop, far * 0.5], -1),
+        extent=torch.stack([wide, wide, drop * 0.1], -1),
+        angles=flat,
+    )
 
     for index, side in zip(range(SIDE_WALLS.start, SIDE_WALLS.stop), (-1.0, 1.0), strict=True):
         walled = draw.chance(batch, p=0.22) & (closed | frame.is_mode(STREET))
         gap = drop * draw.uniform(batch, low=1.0, high=5.0)
         turn = math.pi / 2 + draw.normal(batch, std=0.12)
-        _set(depth, walled, index, frame.focal / (frame.nearest_px * 0.4))
-        _set(centre, walled, index, torch.stack([gap * side + 0.5, zero, far * 0.5], -1))
         tall = drop * draw.log_uniform(batch, low=0.5, high=30.0)
-        _set(extent, walled, index, torch.stack([far * 3, tall, drop * 0.1], -1))
-        _set(angles, walled, index, torch.stack([turn, zero, zero], -1))
+        poses.place(
+            index,
+            walled,
+            depth=frame.focal / (frame.nearest_px * 0.4),
+            centre=torch.stack([gap * side + 0.5, zero, far * 0.5], -1),
+            extent=torch.stack([far * 3, tall, drop * 0.1], -1),
+            angles=torch.stack([turn, zero, zero], -1),
+        )
 
 
-def place_room(
-    draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
-) -> None:
+def place_room(draw: Draw, frame: Frame, poses: Poses) -> None:
     """Enclose both eyes in a slightly turned box; in other scenes put the room out of sight.
 
     Args:
         draw: where random numbers come from.
         frame: what the parts of the layout share.
-        centre: (B, P, 3) in baselines; rows of these primitives are changed.
-        extent: (B, P, 3) half sizes in baselines; likewise.
-        angles: (B, P, 3) yaw, pitch and roll in radians; likewise.
-        depth: (B, P) in baselines; likewise.
+        poses: of all primitives; those of these ones are changed.
     """
     batch = frame.mode.shape[0]
     far = frame.focal / frame.farthest_px.clamp(min=1.0)
@@ -210,24 +229,19 @@ def place_room(
     inside = frame.is_mode(INDOOR)
     index = ROOM.start
     away = torch.tensor(OUT_OF_SIGHT, device=draw.device).expand(batch, 3)
-    depth[:, index] = far * 0.7
-    centre[:, index] = torch.where(inside[:, None], shift, away)
-    extent[:, index] = reach
-    angles[:, index] = turn.clamp(-0.5, 0.5)
+    poses.depth[:, index] = far * 0.7
+    poses.centre[:, index] = torch.where(inside[:, None], shift, away)
+    poses.extent[:, index] = reach
+    poses.angles[:, index] = turn.clamp(-0.5, 0.5)
 
 
-def place_street(
-    draw: Draw, frame: Frame, centre: Tensor, extent: Tensor, angles: Tensor, depth: Tensor
-) -> None:
+def place_street(draw: Draw, frame: Frame, poses: Poses) -> None:
     """Stand buildings, cars, poles and bushes on the ground of street scenes.
 
     Args:
         draw: where random numbers come from.
         frame: what the parts of the layout share.
-        centre: (B, P, 3) in baselines; rows of these primitives are changed.
-        extent: (B, P, 3) half sizes in baselines; likewise.
-        angles: (B, P, 3) yaw, pitch and roll in radians; likewise.
-        depth: (B, P) in baselines; likewise.
+        poses: of all primitives; those of these ones are changed.
     """
     batch = frame.mode.shape[0]
     street = frame.is_mode(STREET)
@@ -248,29 +262,32 @@ def place_street(
         side = draw.uniform(batch, low=-1.0, high=1.0)
         beside = side.sign() * (road * (1 + 0.7 * side.abs()) + across)
         x = beside if building or pole else side * road * 1.6
-        depth_now = torch.where(street, z, depth[:, index])
-        depth[:, index] = depth_now
-        _set(centre, street, index, torch.stack([x, drop - tall, z], -1))
         order = [across, along, tall] if pole else [across, tall, along]
-        _set(extent, street, index, torch.stack(order, -1))
         yaw = draw.normal(batch, std=0.15)
         tip = torch.full_like(yaw, math.pi / 2 if pole else 0.0)
-        _set(angles, street, index, torch.stack([yaw, tip, yaw * 0], -1))
+        poses.place(
+            index,
+            street,
+            depth=z,
+            centre=torch.stack([x, drop - tall, z], -1),
+            extent=torch.stack(order, -1),
+            angles=torch.stack([yaw, tip, yaw * 0], -1),
+        )
 
 
-def thin_out(draw: Draw, centre: Tensor) -> None:
+def thin_out(draw: Draw, poses: Poses) -> None:
     """Put a share of the objects out of sight, so that scenes are crowded or nearly empty.
 
     Args:
         draw: where random numbers come from.
-        centre: (B, P, 3) in baselines; is changed.
+        poses: of all primitives; the centres of these ones are changed.
     """
-    batch = centre.shape[0]
+    batch = poses.centre.shape[0]
     hidden = draw.uniform(batch, COUNT) > draw.uniform(batch, 1, low=0.2, high=1.2)
     hidden[:, : SIDE_WALLS.stop] = False
     hidden[:, ROOM] = False
     away = torch.tensor(OUT_OF_SIGHT, device=draw.device)
-    centre.copy_(torch.where(hidden[..., None], away, centre))
+    poses.centre = torch.where(hidden[..., None], away, poses.centre)
 
 
 def stack_patches(draw: Draw, scene: Scene) -> None:
