@@ -311,16 +311,9 @@ def _open_torch(model: str, weights: Path | None, device: str | None) -> TorchMa
 
     network = models.create(model)  # says what to install where torch is missing
 
-    import torch
+    from litestereo.benchmarks.torch_device import usable_device
 
-    try:
-        place = torch.device(device or "cpu")
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"torch cannot use device {device!r} here: {reason}; choose another --device"
-        ) from error
+    place = usable_device(device or "cpu")
     models.load_weights(network, weights or artifact_path(model))
     return TorchMatcher(network.to(place), name=model)
 

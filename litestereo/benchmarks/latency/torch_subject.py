@@ -19,7 +19,7 @@ from litestereo.benchmarks.latency.subjects import (
     device_stages,
     file_sha256,
 )
-from litestereo.errors import InputError
+from litestereo.benchmarks.torch_device import usable_device
 from litestereo.runtime.preprocess import (
     Frame,
     disparity_from_padded,
@@ -50,7 +50,7 @@ class TorchSubject:
         """
         path = artifact_path(spec.model)
         name = spec.model if spec.model in models.MODEL_NAMES else _model_name(path)
-        self._device = _usable(device)
+        self._device = usable_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         network = models.create(name)
@@ -227,15 +227,3 @@ def _model_name(path: Path) -> str:
 def _cudnn_version() -> int | None:
     version: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return version
-
-
-def _usable(device: str) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"torch cannot use device {device!r} here: {reason}; choose another --device"
-        ) from error
-    return place
