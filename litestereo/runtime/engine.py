@@ -30,9 +30,9 @@ from litestereo.runtime.preprocess import (
     Frame,
     ScaleOptions,
     disparity_from_padded,
+    fit,
     frame_for,
     map_from_padded,
-    padded_pair,
     rgb_pair,
 )
 from litestereo.runtime.results import Inferred, Prepared, StereoResult, Timings
@@ -93,6 +93,7 @@ class StereoEngine:
         max_disparity_px: float | None = None,
         scale: float | None = None,
         fit_within: tuple[int, int] | None = None,
+        stretch: bool = True,
         threads: int | None = None,
         graph_optimization: GraphOptimization = "all",
         gpu: GpuOptions | None = None,
@@ -105,7 +106,10 @@ class StereoEngine:
             max_disparity_px: largest disparity to expect in the given pictures. Above what the
                 network reaches (192 px) it runs at a size reduced by just as much.
             scale: run at this multiple of the picture's size instead; disparities are scaled back.
-            fit_within: run at the largest size, up to the picture's own, inside (height, width).
+            fit_within: run at the largest size, up to the picture's own, inside (height, width),
+                before the sides are stretched to multiples of 32.
+            stretch: False pads to multiples of 32 instead of stretching to them: it spares the CPU
+                the resizing of pictures of other sizes, and costs accuracy.
             threads: CPU threads; None takes every core that the process may use.
             graph_optimization: how far the backend may rewrite the graph.
             gpu: how a GPU backend builds, caches and runs; None: its defaults.
@@ -115,7 +119,7 @@ class StereoEngine:
             EngineError: the artefact is damaged, foreign, or cannot run here.
             MissingDependencyError: the backend's package is not installed.
         """
-        scaling = ScaleOptions(scale, fit_within, max_disparity_px)
+        scaling = ScaleOptions(scale, fit_within, max_disparity_px, stretch)
         options = BackendOptions(threads, graph_optimization, gpu or GpuOptions())
         opened = open_backend(backend, artifact_path(model), options=options)
         try:
@@ -211,12 +215,14 @@ class StereoEngine:
             self._rectification.require_raw(size)
             seen = self._rectification.size
             return Frame(seen, seen, seen, top=0, left=0)
-        scale = self._scaling.scale_for(size, range_px=self._manifest.disparity_range_px[1])
+        range_px = self._manifest.disparity_range_px[1]
         return frame_for(
             size,
-            scale=scale * shrink,
+            scale=self._scaling.scale_for(size, range_px=range_px) * shrink,
             fixed_size=self.fixed_size,
             multiple_of=self._manifest.input.multiple_of,
+            stretch=self._scaling.stretch,
+            largest_ratio=self._scaling.largest_ratio(range_px=range_px),
         )
 
     def prepare(
@@ -237,20 +243,12 @@ class StereoEngine:
         """
         start = time.perf_counter()
         left, right = rgb_pair(left, right)
-        size: tuple[int, int] = left.shape[0], left.shape[1]
+        frame = self.frame_for((left.shape[0], left.shape[1]), shrink=shrink)
         if self._rectification is not None:
-            frame = self.frame_for(size)
             left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
-            return Prepared(left, right, frame, 1e3 * (time.perf_counter() - start))
-        scale = self._scaling.scale_for(size, range_px=self._manifest.disparity_range_px[1])
-        padded_left, padded_right, frame = padded_pair(
-            left,
-            right,
-            scale=scale * shrink,
-            fixed_size=self.fixed_size,
-            multiple_of=self._manifest.input.multiple_of,
-        )
-        return Prepared(padded_left, padded_right, frame, 1e3 * (time.perf_counter() - start))
+        else:
+            left, right = fit(left, frame), fit(right, frame)
+        return Prepared(left, right, frame, 1e3 * (time.perf_counter() - start))
 
     def infer(self, prepared: Prepared) -> Inferred:
         """Return what the network says of a prepared pair, in arrays that no later call touches.

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -5,6 +6,7 @@ from litestereo.errors import InputError
 from litestereo.runtime.preprocess import (
     ScaleOptions,
     disparity_from_padded,
+    frame_for,
     map_from_padded,
     padded_pair,
     rgb_pair,
@@ -15,27 +17,63 @@ def image(rng, *shape):
     return rng.integers(0, 256, shape, np.uint8)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (33, 32), (64, 96), (75, 101), (47, 190), (95, 65)])
-def test_padding_repeats_the_edge_half_and_half(rng, size):
+@pytest.mark.parametrize("size", [(32, 32), (33, 32), (75, 101), (47, 190), (95, 65), (40, 50)])
+def test_sides_are_stretched_by_up_to_a_tenth_and_padded_beyond(rng, size):
     left, right = image(rng, *size, 3), image(rng, *size, 3)
     padded_left, padded_right, frame = padded_pair(left, right)
-    extra = [-side % 32 for side in size]
-    widths = [(e // 2, e - e // 2) for e in extra]
+    whole = tuple(side + -side % 32 for side in size)
+    scaled = tuple(w if w <= 1.1 * s else s for s, w in zip(size, whole, strict=True))
+    assert (frame.padded_size, frame.scaled_size) == (whole, scaled)
+    rows, columns = (w - s for w, s in zip(whole, scaled, strict=True))
+    assert (frame.top, frame.left) == (rows // 2, 0)
+    around = [(rows // 2, rows - rows // 2), (0, columns), (0, 0)]
     for padded, original in ((padded_left, left), (padded_right, right)):
-        np.testing.assert_array_equal(padded, np.pad(original, [*widths, (0, 0)], mode="edge"))
+        stretched = original
+        if scaled != size:
+            stretched = cv2.resize(original, scaled[::-1], interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(padded, np.pad(stretched, around, mode="edge"))
         assert padded.flags.c_contiguous
         assert padded.dtype == np.uint8
-    assert frame.padded_size == padded_left.shape[:2]
-    np.testing.assert_array_equal(
-        map_from_padded(padded_left[..., 0].astype(np.float32), frame), left[..., 0]
-    )
 
 
-def test_a_fixed_size_is_padded_up_to(rng):
+def test_what_is_whole_or_padded_comes_back_as_it_was(rng):
+    for size in ((64, 96), (40, 50)):
+        left = image(rng, *size, 3)
+        padded, _, frame = padded_pair(left, left)
+        back = map_from_padded(padded[..., 0].astype(np.float32), frame)
+        np.testing.assert_array_equal(back, left[..., 0])
+
+
+@pytest.mark.parametrize("size", [(375, 1242), (370, 417), (720, 1280), (90, 210)])
+def test_a_stretched_picture_keeps_its_disparities(size):
+    """A network that finds every match gives, through the frame, what the pictures have."""
+    height, width = size
+    frame = frame_for(size)
+    true_px = np.linspace(3.0, 30.0, width, dtype=np.float32) * np.ones((height, 1), np.float32)
+    ratio = frame.padded_size[1] / width
+    seen = cv2.resize(true_px * ratio, frame.padded_size[::-1], interpolation=cv2.INTER_LINEAR)
+    found = disparity_from_padded(seen, frame)
+    assert found.shape == size
+    assert np.abs(found - true_px).max() < 0.05
+
+
+def test_a_width_is_not_stretched_beyond_the_range_that_is_asked_for():
+    assert frame_for((375, 1242)).scaled_size == (384, 1248)
+    assert frame_for((375, 1242), largest_ratio=1.0).scaled_size == (384, 1242)
+
+
+def test_stretching_can_be_left_out():
+    frame = frame_for((375, 1242), stretch=False)
+    assert (frame.scaled_size, frame.padded_size) == ((375, 1242), (384, 1248))
+    assert (frame.top, frame.left) == (4, 0)
+
+
+def test_a_fixed_size_is_filled_where_the_picture_nearly_does_and_else_padded_up_to(rng):
     left = image(rng, 50, 70, 3)
     padded, _, frame = padded_pair(left, left, fixed_size=(96, 128))
-    np.testing.assert_array_equal(padded, np.pad(left, [(23, 23), (29, 29), (0, 0)], mode="edge"))
-    assert (frame.top, frame.left) == (23, 29)
+    np.testing.assert_array_equal(padded, np.pad(left, [(23, 23), (0, 58), (0, 0)], mode="edge"))
+    assert (frame.top, frame.left) == (23, 0)
+    assert frame_for((90, 120), fixed_size=(96, 128)).scaled_size == (96, 128)
 
 
 def test_a_picture_above_the_fixed_size_says_what_to_do(rng):
@@ -45,16 +83,17 @@ def test_a_picture_above_the_fixed_size_says_what_to_do(rng):
     padded_pair(left, left, fixed_size=(96, 128), scale=0.96)
 
 
-@pytest.mark.parametrize("scale", [0.5, 0.37, 2.0])
-def test_scaling_keeps_the_aspect_and_divides_disparity_by_the_width_ratio(rng, scale):
+@pytest.mark.parametrize("scale", [0.6, 0.34, 1.9])
+def test_scaling_divides_disparity_by_the_width_ratio(rng, scale):
     left = image(rng, 120, 201, 3)
     padded, _, frame = padded_pair(left, left, scale=scale)
-    assert frame.scaled_size == (int(120 * scale), int(201 * scale))
+    assert frame.scaled_size[0] in (int(120 * scale), frame.padded_size[0])
+    assert frame.scaled_size[1] in (int(201 * scale), frame.padded_size[1])
     assert padded.shape[:2] == frame.padded_size
     constant = np.full(frame.padded_size, 10.0, np.float32)
     disparity = disparity_from_padded(constant, frame)
     assert disparity.shape == (120, 201)
-    np.testing.assert_allclose(disparity, 10.0 * 201 / int(201 * scale), rtol=1e-6)
+    np.testing.assert_allclose(disparity, 10.0 * 201 / frame.scaled_size[1], rtol=1e-6)
 
 
 def test_downscaling_averages_areas():
@@ -138,11 +177,12 @@ def test_the_scale_follows_from_range_and_size(options, wanted):
     assert ScaleOptions(**options).scale_for((480, 640), range_px=192) == pytest.approx(wanted)
 
 
-def test_the_chosen_scale_never_exceeds_the_range(rng):
-    left = image(rng, 121, 333, 3)
+def test_the_chosen_scale_never_exceeds_the_range():
     for max_px in (193, 200, 250, 300.5):
-        scale = ScaleOptions(max_disparity_px=max_px).scale_for((121, 333), range_px=192)
-        frame = padded_pair(left, left, scale=scale)[2]
+        options = ScaleOptions(max_disparity_px=max_px)
+        scale = options.scale_for((121, 333), range_px=192)
+        ratio = options.largest_ratio(range_px=192)
+        frame = frame_for((121, 333), scale=scale, largest_ratio=ratio)
         assert max_px * frame.width_ratio <= 192 + 1e-3
 
 
