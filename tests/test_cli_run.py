@@ -25,9 +25,9 @@ def artifact(tmp_path_factory):
 
 @pytest.fixture
 def views(rng):
-    """Two (60, 100, 3) RGB views of a texture, 10 px apart."""
+    """Two (56, 100, 3) RGB views of a texture, 10 px apart."""
     small = rng.integers(0, 256, (20, 40, 3), np.uint8)
-    wide = cv2.resize(small, (120, 60), interpolation=cv2.INTER_CUBIC)
+    wide = cv2.resize(small, (120, 56), interpolation=cv2.INTER_CUBIC)
     return wide[:, :100], wide[:, 10:110]
 
 
@@ -68,7 +68,7 @@ def test_one_pair_gives_pictures_files_and_a_summary(stereo_run, pair, views, tm
     assert (summary["model"], summary["failed"]) == ("stand-in", 0)
     (report,) = summary["pairs"]
     assert (report["left"], report["right"]) == tuple(pair)
-    assert report["size"] == [60, 100]
+    assert report["size"] == [56, 100]
     assert report["inference_size"] == [64, 128]
     assert report["backend"] == "onnxruntime-cpu"
     assert report["timings"]["total_ms"] > 0
@@ -87,7 +87,7 @@ def test_one_pair_gives_pictures_files_and_a_summary(stereo_run, pair, views, tm
     np.testing.assert_allclose(np.load(files["confidence_npy"]), confidence, atol=1e-6)
     np.testing.assert_allclose(read_pfm(Path(files["pfm"])), disparity, atol=1e-4)
     np.testing.assert_allclose(read_png16(Path(files["png16"])), disparity, atol=0.01)
-    assert cv2.imread(files["disparity"]).shape == (60, 100, 3)
+    assert cv2.imread(files["disparity"]).shape == (56, 100, 3)
     assert cv2.imread(files["panel"]).shape == (84, 308, 3)
     assert err.count("\n") == 1
     assert files["panel"] in err
@@ -165,7 +165,7 @@ def test_side_by_side_pictures_are_split(stereo_run, views, tmp_path):
     assert status == 0
     reports = json.loads(out)["pairs"]
     assert [(r["left"], r["right"], r["size"]) for r in reports] == [
-        (str(path), None, [60, 100]) for path in both
+        (str(path), None, [56, 100]) for path in both
     ]
 
 
