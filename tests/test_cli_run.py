@@ -88,7 +88,7 @@ def test_one_pair_gives_pictures_files_and_a_summary(stereo_run, pair, views, tm
     np.testing.assert_allclose(read_pfm(Path(files["pfm"])), disparity, atol=1e-4)
     np.testing.assert_allclose(read_png16(Path(files["png16"])), disparity, atol=0.01)
     assert cv2.imread(files["disparity"]).shape == (56, 100, 3)
-    assert cv2.imread(files["panel"]).shape == (84, 308, 3)
+    assert cv2.imread(files["panel"]).shape == (80, 308, 3)
     assert err.count("\n") == 1
     assert files["panel"] in err
 
