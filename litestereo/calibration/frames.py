@@ -62,7 +62,7 @@ def network_pair(
     size: tuple[int, int] | None = None,
     limit: tuple[int, int] = LARGEST_SIZE,
 ) -> NetworkPair:
-    """Return a pair scaled down, never up, and padded as `StereoEngine` would.
+    """Return a pair scaled down, and stretched or padded as `StereoEngine` would.
 
     Args:
         pair: the pictures.

@@ -167,5 +167,5 @@ def _require_size(name: str, value: int | None) -> None:
     nearest = max(_SMALLEST_PX, -(-value // SIZE_MULTIPLE) * SIZE_MULTIPLE)
     raise ExportError(
         f"{name} is {value}; it must be a multiple of {SIZE_MULTIPLE} and at least {_SMALLEST_PX} "
-        f"pixels. Use {nearest} (stereo-run pads and crops smaller pictures by itself)"
+        f"pixels. Use {nearest} (stereo-run takes smaller pictures to it and back by itself)"
     )

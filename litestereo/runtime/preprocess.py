@@ -101,9 +101,7 @@ class ScaleOptions:
         """
         if self.scale is not None:
             return self.scale
-        scale = 1.0
-        if self.max_disparity_px is not None:
-            scale = min(scale, range_px / self.max_disparity_px)
+        scale = min(1.0, self.largest_ratio(range_px=range_px))
         if self.fit_within is not None:
             scale = min(scale, self.fit_within[0] / size[0], self.fit_within[1] / size[1])
         return scale
@@ -308,12 +306,12 @@ def frame_for(
             "or a dynamic size"
         )
     if stretch:
-        height = _stretched(height, padded[0], most=padded[0])
+        height = _stretched(height, padded[0])
         width = _stretched(width, padded[1], most=size[1] * largest_ratio)
     return Frame(size, (height, width), padded, top=(padded[0] - height) // 2, left=0)
 
 
-def _stretched(side: int, whole: int, *, most: float) -> int:
+def _stretched(side: int, whole: int, *, most: float = math.inf) -> int:
     """Return the whole side where a picture's may be stretched to it, else the picture's own."""
     return whole if whole <= min(side * _MOST_STRETCH, most) else side
 

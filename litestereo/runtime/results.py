@@ -19,7 +19,7 @@ class Timings:
     """Wall-clock time of one call, in milliseconds; waiting for other calls is left out.
 
     Attributes:
-        preprocess_ms: checks, scaling and padding.
+        preprocess_ms: checks, scaling, stretching and padding.
         inference_ms: the backend, copies to and from the device included.
         postprocess_ms: cropping, scaling and checks of the answer.
         total_ms: the sum of those.
@@ -68,7 +68,7 @@ class Prepared:
     """A pair as the network takes it, on the way between `prepare` and `infer`.
 
     Attributes:
-        left: (H, W, 3) uint8 RGB, padded; raw for an artefact that rectifies.
+        left: (H, W, 3) uint8 RGB, stretched or padded; raw for an artefact that rectifies.
         right: same.
         frame: where the picture is inside.
         preprocess_ms: what this took.
@@ -85,8 +85,8 @@ class Inferred:
     """What the network gave, on the way between `infer` and `finish`.
 
     Attributes:
-        disparity: (H, W) float32, padded, in pixels of what the network saw.
-        confidence: (H, W) float32, padded.
+        disparity: (H, W) float32 of all that the network saw, in pixels of that.
+        confidence: (H, W) float32, likewise.
         frame: where the picture is inside.
         preprocess_ms: what the preparation took.
         inference_ms: what the network took.

@@ -101,7 +101,7 @@ class ForeignTeacher:
 
     It takes two float tensors (1, 3, H, W), RGB in 0..255 (the model normalises itself), and its
     first output is the disparity, (1, 1, H, W) or (1, H, W), in pixels of its input. A model of
-    fixed size gets pictures resized to it; others get them padded to multiples of 32.
+    fixed size gets pictures resized to it; others get them brought to multiples of 32.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,6 +1,7 @@
 """An interrupt between any two steps of the interpreter leaves no temporary file behind."""
 
 import sys
+from contextlib import suppress
 
 import pytest
 from kill_campaign import temporary_files
@@ -52,36 +53,31 @@ def no_locks(*_):
     raise OSError("no locks here")
 
 
+def interrupted(make):
+    """Call `make` with 1, 2, ... and an interrupt before that instruction; yield after each."""
+    for at in range(1, 10_000):
+        interrupt = Interrupt(at)
+        with suppress(KeyboardInterrupt), interrupt:
+            make(at)
+        if interrupt.seen < at:
+            return
+        yield at
+
+
 @pytest.mark.parametrize("locks", [True, False])
 @pytest.mark.parametrize("make", [make_file, make_folder])
 def test_an_interrupt_anywhere_leaves_all_or_nothing(tmp_path, monkeypatch, make, locks):
     if not locks:
         monkeypatch.setattr(files.fcntl, "flock", no_locks)
-    for at in range(1, 10_000):
-        path = tmp_path / f"result_{at}"
-        interrupt = Interrupt(at)
-        try:
-            with interrupt:
-                make(path)
-        except KeyboardInterrupt:
-            pass
-        if interrupt.seen < at:
-            break
+    for at in interrupted(lambda at: make(tmp_path / f"result_{at}")):
         assert temporary_files(tmp_path) == set(), f"instruction {at}"
-    assert at > 100
-    assert path.exists()
+    assert at >= 100
+    assert (tmp_path / f"result_{at + 1}").exists()
 
 
 def test_an_interrupt_leaves_what_another_maker_holds(tmp_path):
     path = tmp_path / "result"
     with replacing(path) as others:
-        for at in range(1, 10_000):
-            interrupt = Interrupt(at)
-            try:
-                with interrupt:
-                    make_file(path)
-            except KeyboardInterrupt:
-                pass
-            if interrupt.seen < at:
-                break
+        for at in interrupted(lambda _: make_file(path)):
             assert temporary_files(tmp_path) == {others}, f"instruction {at}"
+    assert at >= 100

@@ -72,7 +72,7 @@ class Choice:
     @property
     def kept(self) -> str:
         """Which engine is kept: "int8" or "fp16"."""
-        return "int8" if self.int8_ms and (self.pays or self.forced) else "fp16"
+        return "int8" if self.pays or self.forced else "fp16"
 
     def __str__(self) -> str:
         """Say what was measured and what follows."""
