@@ -76,7 +76,12 @@ def gpu_options(name: str, size: str, **changes: Any) -> GpuOptions:
         key: changes.pop(key) for key in tuple(changes) if key in BuildOptions.__dataclass_fields__
     }
     level = int(os.environ.get("PROOF_LEVEL", "3"))
-    built = BuildOptions(**{"optimization_level": level, "tactic_sources": _TACTICS, **build})
+    asked = {
+        "optimization_level": level,
+        "tactic_sources": _TACTICS,
+        "constraints": os.environ.get("PROOF_CONSTRAINTS", "obey"),
+    }
+    built = BuildOptions(**{**asked, **build})
     folder = work() / "engines" / f"{name}_{size}"
     return GpuOptions(**{"cache_dir": folder, "build": built, "progress": say, **changes})
 

@@ -10,6 +10,7 @@
 #   running STEP NAME@SIZE...   starts, latencies, memory, threads, bindings, torch beside it
 #   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
 #   int8 NAME_int8@SIZE...  INT8 against FP16: engines, turns, layers left in floating point, fidelity
+#   faults memory|kills NAME@SIZE   a full GPU; builds that are killed
 #   speed STEP ...          engines in turns, layers beside floors, build options, engines at once
 #   libtorch                compiles what `running beside-torch` needs
 #
@@ -17,7 +18,8 @@
 #
 # TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
 # engines and answers (/tmp/proof), PROOF_OUT the findings, PROOF_ARTIFACTS the artefacts other than
-# the bundled one, PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3).
+# the bundled one, PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3),
+# PROOF_CONSTRAINTS whether 8.6 must obey the FP32 islands (obey) or may do otherwise (prefer).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 here=benchmarks/proof
@@ -51,6 +53,7 @@ pictures) "$python" $here/pictures.py "$@" ;;
 fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fidelity.py "$@" ;;
 running) "$trt" -X faulthandler $here/running.py "$@" ;;
 speed) "$trt" -X faulthandler $here/speed.py "$@" ;;
+faults) "$trt" -X faulthandler $here/faults.py "$@" ;;
 plans) "$trt" -X faulthandler $here/plans.py "$@" ;;
 int8)
     "$trt" -X faulthandler $here/int8.py engines "$@" &&

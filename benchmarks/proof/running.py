@@ -117,6 +117,10 @@ def latency(engine: str) -> dict[str, Any]:
 
 def frames(engine: str) -> dict[str, Any]:
     """Run many frames and watch the process's and the GPU's memory."""
+    from litestereo.runtime.cuda import open_device
+
+    device = open_device(0)  # so that the context's own memory is not counted as the engine's
+    context_mib = _gpu_used_mib()
     backend = opened(engine)
     pairs = pairs_of(engine, 8)
     for index in range(200):
@@ -133,9 +137,12 @@ def frames(engine: str) -> dict[str, Any]:
             watched.append((index, _resident_kib(), _gpu_used_mib()))
     answer = backend.infer(*pairs[0])[0]
     same = bool(np.array_equal(answer, expected))
+    engine_mib = round(_gpu_used_mib() - context_mib, 1)
     backend.close()
+    device.close()
     return {
         "frames": _FRAMES,
+        "gpu_over_context_mib": engine_mib,
         "same_answer_at_the_end": same,
         "end_to_end": percentiles(times_ms),
         "resident_grew_kib": watched[-1][1] - watched[1][1],

@@ -87,6 +87,10 @@ def bench_run(
             show_default="its own choice", help="TensorRT's sources of kernels, with commas."
         ),
     ] = None,
+    optimization_level: Annotated[
+        int,
+        typer.Option(min=0, max=5, help="Of TensorRT's builds: 0 is quick, 5 a long search."),
+    ] = 3,
     engine_cache: EngineCache = None,
     memory: Annotated[
         bool, typer.Option(help="Measure memory, each subject in a process of its own.")
@@ -110,7 +114,7 @@ def bench_run(
         sizes=tuple(parse_size(text) for text in size or ["480x640"]),
         device=device,
         threads=threads,
-        settings=EngineSettings(tensorrt_python, engine_cache, sources),
+        settings=EngineSettings(tensorrt_python, engine_cache, sources, optimization_level),
         command=" ".join(["stereo-bench", *sys.argv[1:]]),
         options=BenchOptions(
             iterations=iterations, rate_hz=rate, frames=frames, minutes=minutes, memory=memory

@@ -110,11 +110,13 @@ class EngineSettings:
         python: interpreter that has TensorRT; None is this one.
         cache_dir: folder of built engines; None: the user's.
         tactic_sources: see `BuildOptions`.
+        optimization_level: see `BuildOptions`.
     """
 
     python: Path | None = None
     cache_dir: Path | None = None
     tactic_sources: tuple[str, ...] | None = None
+    optimization_level: int = 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -122,7 +124,8 @@ class EngineSettings:
             name: None if path is None else str(path)
             for name, path in (("python", self.python), ("cache_dir", self.cache_dir))
         }
-        return {**paths, "tactic_sources": self.tactic_sources}
+        build = {name: getattr(self, name) for name in ("tactic_sources", "optimization_level")}
+        return {**paths, **build}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EngineSettings:
@@ -136,6 +139,7 @@ class EngineSettings:
             None if python is None else Path(python),
             None if folder is None else Path(folder),
             None if sources is None else tuple(sources),
+            data["optimization_level"],
         )
 
 
@@ -403,7 +407,11 @@ def _options(
         device_index=int(number) if number.isdigit() else 0,
         cuda_graph="enqueue" not in spec.variant,
         cache_dir=settings.cache_dir,
-        build=BuildOptions(tf32="tf32" in spec.variant, tactic_sources=settings.tactic_sources),
+        build=BuildOptions(
+            tf32="tf32" in spec.variant,
+            tactic_sources=settings.tactic_sources,
+            optimization_level=settings.optimization_level,
+        ),
     )
     return BackendOptions(threads, gpu=gpu)
 

@@ -114,8 +114,9 @@ def _free_centres(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
 def _object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
     """Half sizes, from specks to half the picture; many cylinders are thin poles or wires."""
     batch = frame.mode.shape[0]
-    largest = 0.3 * frame.width
-    size_px = draw.log_uniform(batch, COUNT, low=5.0, high=largest)
+    # Some scenes have larger things than others; with few of them, surfaces cross the borders.
+    scale = draw.log_uniform(batch, 1, low=0.6, high=2.2)
+    size_px = scale * draw.log_uniform(batch, COUNT, low=5.0, high=0.3 * frame.width)
     aspect = draw.log_uniform(batch, COUNT, 3, low=0.45, high=1.6)
     extent_px = size_px[..., None] * aspect
     poles = slice(CYLINDERS.start, (CYLINDERS.start + CYLINDERS.stop) // 2 + 1)
@@ -283,7 +284,7 @@ def thin_out(draw: Draw, poses: Poses) -> None:
         poses: of all primitives; the centres of these ones are changed.
     """
     batch = poses.centre.shape[0]
-    hidden = draw.uniform(batch, COUNT) > draw.uniform(batch, 1, low=0.2, high=1.2)
+    hidden = draw.uniform(batch, COUNT) > draw.log_uniform(batch, 1, low=0.08, high=1.5)
     hidden[:, : SIDE_WALLS.stop] = False
     hidden[:, ROOM] = False
     away = torch.tensor(OUT_OF_SIGHT, device=draw.device)
