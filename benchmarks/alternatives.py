@@ -13,7 +13,8 @@ Forms, all in FP16, all with the same answers:
     softmax      ours with each softmax spelled out
     batch-N      ours for N pairs at once: pictures N times as high, cut apart inside
 
-An artefact is called MODEL_FORM.onnx. `benchmarks/proof/proof.sh speed` builds and times them.
+Forms of two parts go together with a plus: planes+strips. An artefact is called MODEL_FORM.onnx.
+`benchmarks/proof/proof.sh speed` builds and times them.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def master_of(model: nn.Module, form: str, *, options: ExportOptions) -> ModelPr
         master = simplify(fp32_graph(model, options=options))
     if form != "reference":
         master = with_folded_scales(master)
-    return FORMS[form](master)
+    for part in form.split("+"):
+        master = FORMS[part](master)
+    return master
 
 
 def _export(

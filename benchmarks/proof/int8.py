@@ -59,7 +59,7 @@ def stayed(artifact: Path, plan: bytes, *, name: str) -> dict[str, Any]:
     kept = read_artifact(artifact).manifest.quantization.get("kept", {})
     reasons = {node: part for part, entry in kept.items() for node in entry["nodes"]}
     found, why = [], Counter()
-    for layer in json.loads(text)["Layers"]:
+    for layer in json.loads(text, strict=False)["Layers"]:
         alone = json.dumps({"Layers": [layer]})
         kinds = read_inspection(alone).layers
         if not kinds or "int8" in kinds:

@@ -11,6 +11,7 @@
 #   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
 #   int8 NAME_int8@SIZE...  INT8 against FP16: engines, turns, layers left in floating point, fidelity
 #   faults memory|kills NAME@SIZE   a full GPU; builds that are killed
+#   pieces FOLDER [NAME...]  small networks of benchmarks/piece_graphs.py
 #   speed STEP ...          engines in turns, layers beside floors, build options, engines at once
 #   libtorch                compiles what `running beside-torch` needs
 #
@@ -54,6 +55,7 @@ fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fideli
 running) "$trt" -X faulthandler $here/running.py "$@" ;;
 speed) "$trt" -X faulthandler $here/speed.py "$@" ;;
 faults) "$trt" -X faulthandler $here/faults.py "$@" ;;
+pieces) "$trt" -X faulthandler $here/pieces.py "$@" ;;
 plans) "$trt" -X faulthandler $here/plans.py "$@" ;;
 int8)
     "$trt" -X faulthandler $here/int8.py engines "$@" &&

@@ -44,16 +44,17 @@ def read_file(path: Path, *, most_bytes: int, error: type[LiteStereoError] = Inp
     )
 
 
-def json_from(content: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+def json_from(content: str | bytes, *, strict: bool = True) -> Any:  # noqa: ANN401 - any JSON
     """Return what JSON holds.
 
     Args:
         content: text, or its bytes in UTF-8, 16 or 32.
+        strict: take no control characters within strings, as JSON says.
 
     Raises:
         ValueError: it is no JSON, or is nested too deep to be read.
     """
     try:
-        return json.loads(content)
+        return json.loads(content, strict=strict)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
