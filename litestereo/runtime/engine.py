@@ -276,7 +276,12 @@ class StereoEngine:
         """
         start = time.perf_counter()
         frame = inferred.frame
-        disparity_px, confidence = _maps(inferred.disparity, inferred.confidence, frame)
+        lowest, highest = _extremes(inferred.disparity, "disparity", frame)
+        _extremes(inferred.confidence, "confidence", frame)
+        disparity_px = disparity_from_padded(inferred.disparity, frame)
+        if lowest < 0:
+            np.maximum(disparity_px, 0, out=disparity_px)
+        confidence = map_from_padded(inferred.confidence, frame)
         postprocess_ms = 1e3 * (time.perf_counter() - start)
         parts_ms = inferred.preprocess_ms, inferred.inference_ms, postprocess_ms
         backend, device, precision = inferred.ran
@@ -291,7 +296,9 @@ class StereoEngine:
             scale=frame.width_ratio,
             inference_size=frame.padded_size,
             max_disparity_px=reach_px,
-            range_clipped=_share(disparity_px >= _CLIPPED_FROM * reach_px),
+            range_clipped=_share_from(
+                disparity_px, _CLIPPED_FROM * reach_px, most=highest / frame.width_ratio
+            ),
         )
 
     def infer_gpu(
@@ -450,27 +457,23 @@ def _rectification(manifest: Manifest, scaling: ScaleOptions) -> GraphRectificat
     return inside
 
 
-def _maps(
-    raw_disparity: NDArray[np.float32], raw_confidence: NDArray[np.float32], frame: Frame
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return both maps at the size of the given pictures; refuse what is no number."""
-    for name, padded in (("disparity", raw_disparity), ("confidence", raw_confidence)):
-        if padded.shape != frame.padded_size:
-            raise EngineError(
-                f"the network gave a {name} of {padded.shape} for {frame.padded_size}; "
-                "the artefact is not what its manifest says: export it again"
-            )
-        # NaN goes through min and max, and both together take half the time of isfinite.
-        if not (math.isfinite(padded.min()) and math.isfinite(padded.max())):
-            raise EngineError(
-                f"the network's {name} holds NaN or infinity; its weights or its precision "
-                "do not suit: export it again with the parity gate on"
-            )
-    disparity_px = disparity_from_padded(raw_disparity, frame)
-    if disparity_px.min() < 0:
-        np.maximum(disparity_px, 0, out=disparity_px)
-    return disparity_px, map_from_padded(raw_confidence, frame)
+def _extremes(padded: NDArray[np.float32], name: str, frame: Frame) -> tuple[float, float]:
+    """Return the least and the largest value of a map; refuse what is no number."""
+    if padded.shape != frame.padded_size:
+        raise EngineError(
+            f"the network gave a {name} of {padded.shape} for {frame.padded_size}; "
+            "the artefact is not what its manifest says: export it again"
+        )
+    # NaN goes through min and max, and both together take half the time of isfinite.
+    low, high = float(padded.min()), float(padded.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise EngineError(
+            f"the network's {name} holds NaN or infinity; its weights or its precision "
+            "do not suit: export it again with the parity gate on"
+        )
+    return low, high
 
 
-def _share(mask: NDArray[np.bool_]) -> float:
-    return float(np.count_nonzero(mask) / mask.size)
+def _share_from(values: NDArray[np.float32], bound: float, *, most: float) -> float:
+    """Return the share of values from the bound on; `most` is no less than the largest of them."""
+    return float(np.count_nonzero(values >= bound) / values.size) if most >= bound else 0.0

@@ -69,6 +69,12 @@ def test_an_engine_without_details_is_refused(text):
         read_inspection(text)
 
 
+def test_control_characters_in_names_are_read_over():
+    # 8.6.0 writes them as they are, which JSON forbids.
+    text = json.dumps({"Layers": [layer("a b", "Half")]}).replace("a b", "a\x01\nb")
+    assert read_inspection(text).layers == {"fp16": 1}
+
+
 def fused(name, inputs, outputs):
     kinds = {"Inputs": inputs, "Outputs": outputs}
     tensors = {
