@@ -7,14 +7,13 @@ Forms, all in FP16, all with the same answers:
     ours         what stereo-export writes
     reference    the published formulation
     with-PART    ours with one part as published: eyes, volume, upsampling, blocks or norms
-    strips       ours with the strips of each gate as one
-    planes       ours with the 3-D stem as 2-D convolutions over all disparities
-    blocks       the same over blocks of four disparities
+    stem-3d      ours with the 3-D stem as it is
+    stem-in-blocks   ours with the 3-D stem as 2-D convolutions over blocks of four disparities
+    gelu         ours with the factors of each GELU as they are
     softmax      ours with each softmax spelled out
     batch-N      ours for N pairs at once: pictures N times as high, cut apart inside
 
-Forms of two parts go together with a plus: planes+strips. An artefact is called MODEL_FORM.onnx.
-`benchmarks/proof/proof.sh speed` builds and times them.
+An artefact is called MODEL_FORM.onnx. `benchmarks/proof/proof.sh speed` builds and times them.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ from litestereo.benchmarks.latency.command import parse_size
 from litestereo.export import onnx_from_torch
 from litestereo.export.artifact import make_manifest, with_manifest, write_artifact
 from litestereo.export.half import half_from_master
-from litestereo.export.lower import with_folded_scales, with_merged_strips, with_spelled_softmax
+from litestereo.export.lower import with_folded_gelu, with_folded_scales, with_spelled_softmax
 from litestereo.export.lower_stem import with_stem_in_blocks, with_stem_in_planes
 from litestereo.export.options import ExportOptions
 from litestereo.export.pairs import gate_pairs
-from litestereo.export.pipeline import fp32_graph
+from litestereo.export.pipeline import for_engines, fp32_graph
 from litestereo.export.ranges import out_of_half_range
 from litestereo.export.simplify import simplify
 from litestereo.models import create, load_weights
@@ -47,16 +46,16 @@ from litestereo.models import create, load_weights
 __all__ = ["FORMS", "BatchModel", "master_of"]
 
 FORMS: dict[str, Callable[[ModelProto], ModelProto]] = {
-    "ours": lambda graph: graph,
+    "ours": for_engines,
     "reference": lambda graph: graph,
-    **{f"with-{part}": lambda graph: graph for part in PARTS},
-    "strips": with_merged_strips,
-    "planes": with_stem_in_planes,
-    "blocks": with_stem_in_blocks,
-    "softmax": lambda graph: graph,
-    **{f"batch-{count}": lambda graph: graph for count in (2, 4, 8)},
+    **{f"with-{part}": for_engines for part in PARTS},
+    "stem-3d": lambda graph: with_folded_gelu(with_folded_scales(graph)),
+    "stem-in-blocks": lambda graph: with_stem_in_blocks(FORMS["stem-3d"](graph)),
+    "gelu": lambda graph: with_stem_in_planes(with_folded_scales(graph)),
+    "softmax": for_engines,
+    **{f"batch-{count}": for_engines for count in (2, 4, 8)},
 }
-"""What each form does to the graph; some are traced otherwise instead."""
+"""What each form does to the simplified graph; some are traced otherwise instead."""
 
 
 class BatchModel(nn.Module):
@@ -93,11 +92,7 @@ def master_of(model: nn.Module, form: str, *, options: ExportOptions) -> ModelPr
         camera = type("Batch", (BatchModel,), {"count": count})
     with published, mock.patch.object(onnx_from_torch, "CameraModel", camera):
         master = simplify(fp32_graph(model, options=options))
-    if form != "reference":
-        master = with_folded_scales(master)
-    for part in form.split("+"):
-        master = FORMS[part](master)
-    return master
+    return FORMS[form](master)
 
 
 def _export(

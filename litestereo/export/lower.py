@@ -6,8 +6,6 @@ touches none, suits it. The others are for graphs that are typed anyway: weights
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from onnx import ModelProto, NodeProto
 
@@ -15,14 +13,10 @@ from litestereo.export.rewrite import (
     Array,
     Rewriter,
     copy_node,
-    make_conv,
     make_node,
-    require_found,
 )
 
-__all__ = ["with_folded_scales", "with_merged_strips", "with_spelled_softmax"]
-
-_STRIP = re.compile(r"(?P<gate>.*/att\d+)/(?P<part>conv\d(_\d)?)/Conv")
+__all__ = ["with_folded_gelu", "with_folded_scales", "with_spelled_softmax"]
 
 
 def with_spelled_softmax(model: ModelProto) -> ModelProto:
@@ -79,62 +73,80 @@ def with_folded_scales(model: ModelProto) -> ModelProto:
     return graph.finished()
 
 
-def with_merged_strips(model: ModelProto) -> ModelProto:
-    """Return a copy in which each gate's three strips, and what passes beside them, run as one.
+def with_folded_gelu(model: ModelProto) -> ModelProto:
+    """Return a copy in which the factors of each GELU are in the convolutions around it.
 
-    Eight convolutions and three sums become four convolutions on four times the channels: the
-    shorter strips are padded with zeros, what passes beside them has a single 1, and the last
-    convolution sums.
+    GELU is x (1 + erf(x / sqrt 2)) / 2 (arXiv 1606.08415). Of y = x / sqrt 2 it is y erf(y) + y,
+    but for a factor of sqrt 2 / 2. Three pointwise steps are left of five: for both convolutions of
+    LAS1's smallest blocks TensorRT 8.6 needs 14.4 us instead of 20.2 (H200, 384x1248).
 
     Args:
         model: the graph, which stays as it is.
-
-    Raises:
-        ExportError: the graph has no such gates.
     """
     graph = Rewriter(model)
-    gates: dict[str, dict[str, NodeProto]] = {}
-    for node in graph.nodes():
-        if node.op_type == "Conv" and (found := _STRIP.fullmatch(node.name)):
-            gates.setdefault(found["gate"], {})[found["part"]] = node
-    require_found(gates, "strips of an image attention")
-    for gate, parts in gates.items():
-        _merge_strips(graph, gate, parts)
+    for erf in graph.nodes():
+        chain = _gelu_around(graph, erf) if erf.op_type == "Erf" else None
+        if chain is None:
+            continue
+        first, *_, last = chain
+        y, name = f"{first.name}.over_root_2", erf.name
+        graph.replace(
+            chain,
+            [
+                _scaled(graph, first, 2**-0.5, first.input[0], y),
+                make_node("Erf", [y], f"{name}.erf", name=name),
+                make_node("Mul", [y, f"{name}.erf"], f"{name}.product"),
+                make_node("Add", [f"{name}.product", y], f"{name}.sum"),
+                _scaled(graph, last, 2**-0.5, f"{name}.sum", last.output[0], bias_by=1.0),
+            ],
+        )
     return graph.finished()
 
 
-def _merge_strips(graph: Rewriter, gate: str, parts: dict[str, NodeProto]) -> None:
-    first, last = parts["conv0"], parts["conv3"]
-    weight, bias = graph.weights(first)
-    mix, mix_bias = graph.weights(last)
-    nodes = [
-        make_conv(graph, f"{gate}/wide", first.input[0], np.tile(weight, (4, 1, 1, 1)), 4 * [bias])
+def _gelu_around(graph: Rewriter, erf: NodeProto) -> list[NodeProto] | None:
+    """Return the nodes from convolution to convolution, if a GELU and nothing else is between."""
+    over = graph.producer(erf.input[0])
+    if over is None or over.op_type != "Div" or not _is_constant(graph, over.input[1], 2**0.5):
+        return None
+    first = graph.producer(over.input[0])
+    if first is None or first.op_type != "Conv":
+        return None
+    chain = [first, over, erf]
+    for kind, constant in (("Add", 1.0), ("Mul", None), ("Mul", 0.5), ("Conv", None)):
+        readers = graph.readers(chain[-1].output[0])
+        if len(readers) != 1 or readers[0].op_type != kind:
+            return None
+        if constant and not any(_is_constant(graph, n, constant) for n in readers[0].input):
+            return None
+        chain.append(readers[0])
+    product = chain[4]
+    both = [node.name for node in graph.readers(first.output[0])]
+    return chain if sorted(both) == sorted([over.name, product.name]) else None
+
+
+def _is_constant(graph: Rewriter, name: str, value: float) -> bool:
+    """Say whether a tensor is one constant number."""
+    array = graph.array(name)
+    return array is not None and array.size == 1 and bool(np.isclose(array, value).all())
+
+
+def _scaled(
+    graph: Rewriter,
+    conv: NodeProto,
+    factor: float,
+    x: str,
+    out: str,
+    *,
+    bias_by: float | None = None,
+) -> NodeProto:
+    """Return a convolution with its kernel times a factor, its bias times another."""
+    kernel, bias = graph.weights(conv)
+    inputs = [
+        x,
+        graph.constant(f"{conv.name}.weight", kernel * np.float32(factor)),
+        graph.constant(f"{conv.name}.bias", bias * np.float32(bias_by or factor)),
     ]
-    for step in (1, 2):
-        strips = [graph.weights(parts[f"conv{number}_{step}"]) for number in range(3)]
-        one = np.zeros_like(strips[-1][0])  # of the longest strip's shape
-        one[:, :, one.shape[2] // 2, one.shape[3] // 2] = 1
-        kernels = [one, *(_centred(strip, one.shape) for strip, _ in strips)]
-        biases = [np.zeros_like(own) for _, own in strips[:1]] + [own for _, own in strips]
-        kernel = np.concatenate(kernels)
-        before = nodes[-1].output[0]
-        nodes.append(
-            make_conv(graph, f"{gate}/strips_{step}", before, kernel, biases, grouped=True)
-        )
-    summed = np.tile(mix, (1, 4, 1, 1))
-    made = make_conv(graph, f"{gate}/mix", nodes[-1].output[0], summed, [mix_bias])
-    made.output[0] = last.output[0]
-    graph.replace([*parts.values()], [*nodes, made])
-
-
-def _centred(kernel: Array, shape: tuple[int, ...]) -> Array:
-    """Return a depthwise kernel amid zeros."""
-    wide = np.zeros(shape, np.float32)
-    row, column = (
-        (large - small) // 2 for large, small in zip(shape[2:], kernel.shape[2:], strict=True)
-    )
-    wide[:, :, row : row + kernel.shape[2], column : column + kernel.shape[3]] = kernel
-    return wide
+    return copy_node(conv, inputs, out)
 
 
 def _is_per_channel(factor: Array, kernel: Array) -> bool:

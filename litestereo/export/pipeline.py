@@ -31,7 +31,8 @@ from litestereo.export.half import HalfGraph, half_from_master
 from litestereo.export.half_run import half_outputs
 from litestereo.export.int8 import Int8Graph, int8_from_masters
 from litestereo.export.int8_gate import GateReport, judge_int8
-from litestereo.export.lower import with_folded_scales, with_spelled_softmax
+from litestereo.export.lower import with_folded_gelu, with_folded_scales, with_spelled_softmax
+from litestereo.export.lower_stem import has_stem, with_stem_in_planes
 from litestereo.export.onnx_from_torch import onnx_from_torch
 from litestereo.export.options import OPSET, ExportOptions
 from litestereo.export.pairs import Pair, gate_pairs
@@ -53,7 +54,7 @@ from litestereo.export.rectification import (
 from litestereo.export.sensitivity_curve import write_curve
 from litestereo.export.simplify import simplify
 
-__all__ = ["ExportReport", "export", "fp16_graph", "fp32_graph"]
+__all__ = ["ExportReport", "export", "for_engines", "fp16_graph", "fp32_graph"]
 
 Progress = Callable[[str], None]
 
@@ -159,15 +160,25 @@ def fp32_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
 
 
 def fp16_graph(master: ModelProto, *, pairs: Collection[Pair]) -> HalfGraph:
-    """Return the typed half-precision form of an FP32 graph, BatchNorm and scales folded.
+    """Return the typed half-precision form of an FP32 graph, in the form that engines run fastest.
 
     Args:
         master: what `fp32_graph` made.
         pairs: real pairs, which show what tensors leave half's range.
     """
-    folded = with_folded_scales(simplify(master))
+    folded = for_engines(simplify(master))
     outside = out_of_half_range(folded, pairs=tuple(pairs))
     return half_from_master(folded, widened=tuple(outside))
+
+
+def for_engines(master: ModelProto) -> ModelProto:
+    """Return a copy in which scales and GELUs are folded, and the 3-D stem is in planes.
+
+    Args:
+        master: simplified, in FP32.
+    """
+    folded = with_folded_gelu(with_folded_scales(master))
+    return with_stem_in_planes(folded) if has_stem(folded) else folded
 
 
 def _int8(
@@ -177,12 +188,12 @@ def _int8(
     wanted = options.int8
     assert wanted is not None
     calibration = load_set(wanted.calibration)
-    master = with_folded_scales(simplify(graph))
+    master = for_engines(simplify(graph))
     dynamic = master
     if options.size is not None:
         say("tracing once more for the search, which runs at a smaller size")
         free = replace(options, height=None, width=None)
-        dynamic = with_folded_scales(simplify(fp32_graph(model, options=free)))
+        dynamic = for_engines(simplify(fp32_graph(model, options=free)))
     outside = out_of_half_range(master, pairs=gate_pairs(options))
     quantised = int8_from_masters(
         master,

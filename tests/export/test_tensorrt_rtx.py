@@ -14,8 +14,9 @@ from trt_wheels import environment_of
 from litestereo.export.artifact import write_artifact
 from litestereo.export.half import half_from_master
 from litestereo.export.int8 import typed_int8
-from litestereo.export.lower import with_folded_scales, with_merged_strips, with_spelled_softmax
-from litestereo.export.lower_stem import with_stem_in_blocks, with_stem_in_planes
+from litestereo.export.lower import with_folded_scales, with_spelled_softmax
+from litestereo.export.lower_stem import with_stem_in_blocks
+from litestereo.export.pipeline import for_engines
 from litestereo.export.simplify import simplify
 from litestereo.models import MODEL_NAMES
 
@@ -49,18 +50,15 @@ def test_8_6_would_be_held_to_the_fp32_of_the_graph_and_to_nothing_else(name, ha
 
 
 FORMS = {
-    "folded": (with_folded_scales,),
-    "strips": (with_folded_scales, with_merged_strips),
-    "stem in planes": (with_folded_scales, with_stem_in_planes),
-    "stem in blocks": (with_folded_scales, with_stem_in_blocks),
+    "scales": with_folded_scales,
+    "stem in blocks": with_stem_in_blocks,
+    "for engines": for_engines,
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_other_forms_of_the_graph_parse_and_build(form, exported, pair, tmp_path):
-    graph = simplify(exported("las1").graph)
-    for step in FORMS[form]:
-        graph = step(graph)
+    graph = FORMS[form](simplify(exported("las1").graph))
     # The FP32 islands of the half graph begin at a softmax: it is spelled out in the typed one.
     typed = with_spelled_softmax(half_from_master(graph).model)
     require_build(typed, pair.size, tmp_path / "las1.onnx")
