@@ -37,7 +37,7 @@ from litestereo.benchmarks.latency.pictures import PICTURE, bench_pair
 from litestereo.benchmarks.latency.sensors import open_nvml
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.stream import PauseMeter, RepeatedPair, steady_heap
-from litestereo.runtime.tensorrt.options import GpuOptions
+from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions
 
 STRETCHES, RESAMPLES = 20, 2000
 MOST_PAUSE_MS, MOST_GROWTH_MIB_PER_HOUR = 5.0, 1.0
@@ -204,6 +204,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backend", default="onnxruntime-cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--engine-cache", type=Path)
+    parser.add_argument("--tactic-sources", help="TensorRT's sources of kernels, with commas")
+    parser.add_argument("--optimization-level", type=int, default=3, help="of TensorRT's builds")
     parser.add_argument("-o", "--output", type=Path, help="where to write the JSON")
     return parser.parse_args(arguments)
 
@@ -214,12 +216,14 @@ def main(arguments: list[str] | None = None) -> int:
     environment = read_environment()
     gpu = options.backend != "onnxruntime-cpu"
     seconds = min(60 * options.minutes, options.frames / (options.rate or 1000))
+    sources = tuple(options.tactic_sources.split(",")) if options.tactic_sources else None
+    build = BuildOptions(tactic_sources=sources, optimization_level=options.optimization_level)
     watch = Watch(every_s=min(5.0, max(0.05, seconds / 200)), gpu=gpu)
     with StereoEngine.load(
         options.model,
         backend=options.backend,
         threads=options.threads,
-        gpu=GpuOptions(cache_dir=options.engine_cache),
+        gpu=GpuOptions(cache_dir=options.engine_cache, build=build),
     ) as engine:
         came = soak(engine, options, watch)
         model = engine.manifest.model
