@@ -68,6 +68,10 @@ class _Graph:
         y = self.node("Mul", x, self.node("Add", y, self.constant(1.0)))
         return self.node("Mul", y, self.constant(0.5))
 
+    def folded_gelu(self, x: str) -> str:
+        """What is left where the factors are in the weights before and behind it."""
+        return self.node("Add", self.node("Mul", x, self.node("Erf", x)), x)
+
     def clip(self, x: str) -> str:
         return self.node("Clip", x, self.constant(0.0), self.constant(6.0))
 
@@ -142,31 +146,30 @@ def _pixelwise(c: int, shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[int,
         y = g.node("Mul", x, g.node("Add", y, g.constant(1.0)))
         return g.node("Mul", y, g.constant(0.5))
 
-    def halves(g: _Graph, x: str) -> str:
-        # The same with its factors folded into the weights around it: erf of what comes, once.
-        y = g.node("Erf", x)
-        return g.node("Add", g.node("Mul", x, y), x)
-
     yield f"mlp{c}_gelu", shape, with_(lambda g, x: g.gelu(x))
-    yield f"mlp{c}_gelu-folded", shape, with_(halves)
+    yield f"mlp{c}_gelu-folded", shape, with_(lambda g, x: g.folded_gelu(x))
     yield f"mlp{c}_gelu-tanh", shape, with_(tanh)
     yield f"mlp{c}_swish", shape, with_(lambda g, x: g.node("Mul", x, g.node("Sigmoid", x)))
     yield f"mlp{c}_relu", shape, with_(lambda g, x: g.node("Relu", x))
 
 
 def _blocks(c: int, shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], Piece]]:
-    def ours(g: _Graph, x: str) -> str:
-        y = g.norm(g.node("Transpose", g.conv(x, c, c, (7, 7), c), perm=[0, 2, 3, 1]), c)
-        y = g.conv(g.node("Transpose", y, perm=[0, 3, 1, 2]), c, 4 * c, (1, 1))
-        return g.node("Add", x, g.conv(g.gelu(y), 4 * c, c, (1, 1)))
+    def block(*, products: bool, folded: bool) -> Piece:
+        def add(g: _Graph, x: str) -> str:
+            act = g.folded_gelu if folded else g.gelu
+            y = g.norm(g.node("Transpose", g.conv(x, c, c, (7, 7), c), perm=[0, 2, 3, 1]), c)
+            if products:
+                y = g.matmul(act(g.matmul(y, c, 4 * c)), 4 * c, c)
+                return g.node("Add", x, g.node("Transpose", y, perm=[0, 3, 1, 2]))
+            y = g.conv(g.node("Transpose", y, perm=[0, 3, 1, 2]), c, 4 * c, (1, 1))
+            return g.node("Add", x, g.conv(act(y), 4 * c, c, (1, 1)))
 
-    def products(g: _Graph, x: str) -> str:
-        y = g.norm(g.node("Transpose", g.conv(x, c, c, (7, 7), c), perm=[0, 2, 3, 1]), c)
-        y = g.matmul(g.gelu(g.matmul(y, c, 4 * c)), 4 * c, c)
-        return g.node("Add", x, g.node("Transpose", y, perm=[0, 3, 1, 2]))
+        return add
 
-    yield f"block{c}_ours", shape, ours
-    yield f"block{c}_products", shape, products
+    yield f"block{c}_ours", shape, block(products=False, folded=True)
+    yield f"block{c}_gelu", shape, block(products=False, folded=False)
+    yield f"block{c}_products", shape, block(products=True, folded=True)
+    yield f"block{c}_products-gelu", shape, block(products=True, folded=False)
 
 
 def _stems() -> Iterator[tuple[str, tuple[int, ...], Piece]]:
