@@ -20,9 +20,9 @@ FLOAT_PARTS = {
     "dynamic weights": "its weights are computed, not stored",
     "3-D": "three small layers of LAS1, with at most four channels",
     "pictures": "three channels in, and 8-bit levels must stay apart",
-    "long strips": "one channel a group and no square kernel: there is no 8-bit kernel to gain by",
     "few channels": "under 16 channels, or not a multiple of 8: 8-bit kernels pad them",
-    "wide depthwise": "one channel a group, over 5 wide, with a LayerNorm in floating point behind",
+    "narrow groups": "not a multiple of 4 channels a group, as in depthwise ones: TensorRT's 8-bit "
+    "kernels do not take them, and they wait for memory, not for arithmetic",
 }
 """Why a convolution stays in floating point whatever its sensitivity is."""
 
@@ -32,10 +32,11 @@ _PARTS = (
     ("last aggregation", re.compile(r"/cost_agg[^/]*/(redir1|upconv2|conv6)/")),
     ("upsampling", re.compile(r"/(refine_\d|stem_2|spx[^/]*|update_block/mask[^/]*)/")),
 )
-# NVIDIA ModelOpt's rule for INT8 convolutions, which its users' complaints shaped.
+# NVIDIA ModelOpt's rule for INT8 convolutions, which its users' complaints shaped; it takes
+# depthwise ones up to 5 wide, which TensorRT 8.6 refuses (NVIDIA/TensorRT issues 3040, 4060).
 _WIDE_CHANNELS = 16
 _CHANNEL_MULTIPLE = 8
-_WIDEST_DEPTHWISE = 5
+_GROUP_MULTIPLE = 4  # TensorRT's, of INT8
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _NUMBERED = re.compile(r".+\.\d+")
 
@@ -145,10 +146,8 @@ def _reason(node: NodeProto, shape: tuple[int, ...] | None) -> str:
         wide = min(channels_in, channels_out) >= _WIDE_CHANNELS
         multiple = channels_in % _CHANNEL_MULTIPLE == 0 or channels_out % _CHANNEL_MULTIPLE == 0
         return "" if wide or (multiple and square) else "few channels"
-    if not square:
-        return "long strips"
-    if shape[2] > _WIDEST_DEPTHWISE:
-        return "wide depthwise"
+    if (channels_in // group) % _GROUP_MULTIPLE or (channels_out // group) % _GROUP_MULTIPLE:
+        return "narrow groups"
     return "" if channels_out % _CHANNEL_MULTIPLE == 0 and shape[2] >= 3 else "few channels"
 
 

@@ -27,7 +27,7 @@ def convolution_graph(rng: np.random.Generator) -> onnx.ModelProto:
     weights = {
         "first": rng.normal(0, 0.2, (24, 16, 3, 3)),
         "bias": rng.normal(0, 0.1, 24),
-        "depthwise": rng.normal(0, 0.4, (24, 1, 3, 3)),
+        "grouped": rng.normal(0, 0.2, (24, 8, 3, 3)),
         "up": rng.normal(0, 0.2, (24, 16, 4, 4)),
     }
     pads = {"pads": [1, 1, 1, 1]}
@@ -35,7 +35,7 @@ def convolution_graph(rng: np.random.Generator) -> onnx.ModelProto:
         helper.make_node("Conv", ["x", "first", "bias"], ["a"], "/model/part/conv/Conv", **pads),
         helper.make_node("Relu", ["a"], ["b"], "/model/part/Relu"),
         helper.make_node(
-            "Conv", ["b", "depthwise"], ["c"], "/model/part/dw/Conv", group=24, **pads
+            "Conv", ["b", "grouped"], ["c"], "/model/part/grouped/Conv", group=3, **pads
         ),
         helper.make_node(
             "ConvTranspose", ["c", "up"], ["y"], "/model/up/ConvTranspose", strides=[2, 2], **pads

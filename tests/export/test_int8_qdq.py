@@ -122,9 +122,9 @@ def test_bias_correction_takes_the_mean_error_out(case, rng):
 def test_switches_turn_blocks_on_one_by_one(case):
     model, plan, x, statistics = case
     blocks = blocks_of(plan.candidates)
-    assert list(blocks) == ["part/conv", "part/dw", "up"]
+    assert list(blocks) == ["part/conv", "part/grouped", "up"]
     found = switched(model, blocks, statistics=statistics, options=QuantizeOptions())
-    for on in ([], ["part/dw"], ["part/conv", "up"], list(blocks)):
+    for on in ([], ["part/grouped"], ["part/conv", "up"], list(blocks)):
         members = [one for name in on for one in blocks[name]]
         expected = quantized(model, members, statistics=statistics, options=QuantizeOptions())
         flags = {switch_of(name): np.array(name in on) for name in blocks}
@@ -166,7 +166,7 @@ def test_onnx_runtimes_quantiser_finds_the_same_codes(case, tmp_path):
         )
     theirs = onnx.load(tmp_path / "theirs.onnx")
     ours = quantized(model, plan.candidates, statistics=statistics, options=PLAIN)
-    codes = {name: constants(ours)[f"{name}::int8"] for name in ("first", "depthwise", "up")}
+    codes = {name: constants(ours)[f"{name}::int8"] for name in ("first", "grouped", "up")}
     for name, found in codes.items():
         other = constants(theirs)[f"{name}_quantized"].astype(int)
         # Our steps are rounded up to half numbers, by up to a thousandth: a code may move by one.
