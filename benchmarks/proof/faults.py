@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from build_engines import build_one
 from common import gpu_options, save, say
 from running import opened, pairs_of
 
-from build import build_one
 from litestereo.errors import EngineError
 from litestereo.runtime.cuda import open_device
 
@@ -75,7 +75,7 @@ def kills(engine: str) -> dict[str, Any]:
     name, size = engine.split("@")
     folder = gpu_options(name, size).cache_dir
     draw, moments_s, survived = random.Random(0), [], 0
-    command = [sys.executable, str(Path(__file__).with_name("build.py")), engine]
+    command = [sys.executable, str(Path(__file__).with_name("build_engines.py")), engine]
     for _ in range(_KILLS):
         delay_s = draw.uniform(1.0, _KILL_WITHIN_S)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -49,7 +49,7 @@ print(*(f"-isystem{p}" for p in c.include_paths()), *(f"-L{p} -Wl,-rpath,{p}" fo
 
 case $step in
 smoke) "$trt" -X faulthandler $here/smoke.py "$@" ;;
-build) "$trt" -X faulthandler $here/build.py "$@" ;;
+build) "$trt" -X faulthandler $here/build_engines.py "$@" ;;
 pictures) "$python" $here/pictures.py "$@" ;;
 fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fidelity.py "$@" ;;
 running) "$trt" -X faulthandler $here/running.py "$@" ;;

@@ -1,4 +1,4 @@
-"""Build engines, several at a time: build.py NAME@SIZE... (TensorRT's interpreter).
+"""Build engines, several at a time: build_engines.py NAME@SIZE... (TensorRT's interpreter).
 
 Each is a process of its own with a cache folder of its own. PROOF_PARALLEL says how many run at
 once; TensorRT measures kernels while it builds, so builds side by side may choose worse ones.
