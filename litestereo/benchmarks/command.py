@@ -31,6 +31,7 @@ class EvaluationRequest:
         weights: checkpoint or artefact; None takes the bundled one.
         backend: one of `matchers.BACKENDS`.
         device: of the torch backend; None is the CPU.
+        scale: inference size over picture size, of the runtime's backends; None is 1.
         gpu: of the runtime's GPU backends; None: their defaults.
         layout: one of `datasets.LAYOUT_NAMES`; None recognises it.
         holes: treatment of pixels without an answer.
@@ -43,6 +44,7 @@ class EvaluationRequest:
     weights: Path | None = None
     backend: str = "onnxruntime-cpu"
     device: str | None = None
+    scale: float | None = None
     gpu: GpuOptions | None = None
     layout: str | None = None
     holes: str = "fill"
@@ -74,6 +76,7 @@ def run_evaluation(
         model=request.model,
         weights=request.weights,
         device=request.device,
+        scale=request.scale,
         gpu=request.gpu,
     ) as matcher:
         report = evaluate(

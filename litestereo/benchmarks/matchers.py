@@ -271,6 +271,7 @@ def open_matcher(
     model: str = "las1",
     weights: Path | None = None,
     device: str | None = None,
+    scale: float | None = None,
     gpu: GpuOptions | None = None,
 ) -> Iterator[Matcher]:
     """Open a matcher by name and close it after use.
@@ -281,17 +282,22 @@ def open_matcher(
         weights: a checkpoint (torch) or an artefact (torch and the runtime's backends); None takes
             the bundled ones.
         device: of torch; None is the CPU.
+        scale: of the runtime's backends: inference size over picture size; None is 1.
         gpu: of the runtime's GPU backends. TensorRT builds an engine for each size that comes:
             give it an artefact of fixed size.
 
     Raises:
-        InputError: the backend is unknown, or is given what it has not (weights, device).
+        InputError: the backend is unknown, or is given what it has not (weights, device, scale).
         LiteStereoError: the weights cannot be used, or a package is missing.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
     if device is not None and backend != "torch":
         raise InputError(f"{backend} takes no --device; drop it, or use --backend torch")
+    if scale is not None and backend not in BACKEND_NAMES:
+        raise InputError(
+            f"{backend} takes no --scale; drop it, or use --backend {' or '.join(BACKEND_NAMES)}"
+        )
     if backend == "torch":
         yield _open_torch(model, weights, device)
     elif backend == "sgbm":
@@ -301,8 +307,8 @@ def open_matcher(
     else:
         from litestereo.runtime.engine import StereoEngine
 
-        with StereoEngine.load(weights or model, backend=backend, gpu=gpu) as engine:
-            yield _engine_matcher(engine, backend)
+        with StereoEngine.load(weights or model, backend=backend, gpu=gpu, scale=scale) as engine:
+            yield _engine_matcher(engine, backend, scale)
 
 
 def _open_torch(model: str, weights: Path | None, device: str | None) -> TorchMatcher:
@@ -318,9 +324,10 @@ def _open_torch(model: str, weights: Path | None, device: str | None) -> TorchMa
     return TorchMatcher(network.to(place), name=model)
 
 
-def _engine_matcher(engine: StereoEngine, backend: str) -> EngineMatcher:
+def _engine_matcher(engine: StereoEngine, backend: str, scale: float | None) -> EngineMatcher:
     manifest = engine.manifest
-    return EngineMatcher(engine, name=f"{manifest.model} ({backend}, {manifest.precision})")
+    words = [backend, manifest.precision, *([] if scale is None else [f"scale {scale:g}"])]
+    return EngineMatcher(engine, name=f"{manifest.model} ({', '.join(words)})")
 
 
 def _tensor(image: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -50,6 +50,10 @@ def evaluate(
     device: Annotated[
         str | None, typer.Option(show_default="cpu", help="Of --backend torch, such as cuda.")
     ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=4, show_default="1", help="Run at this multiple of the size."),
+    ] = None,
     engine_cache: EngineCache = None,
     layout: Annotated[
         str | None,
@@ -85,6 +89,7 @@ def evaluate(
         weights=weights,
         backend=backend,
         device=device,
+        scale=scale,
         gpu=GpuOptions(cache_dir=engine_cache, progress=say),
         layout=layout,
         holes=holes,

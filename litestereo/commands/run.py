@@ -57,7 +57,7 @@ def run(
     ] = None,
     scale: Annotated[
         float | None,
-        typer.Option(min=0.01, max=4, show_default="1", help="Run at this part of the size."),
+        typer.Option(min=0.01, max=4, show_default="1", help="Run at this multiple of the size."),
     ] = None,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Each picture holds left and right.")

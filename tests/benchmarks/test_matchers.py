@@ -82,6 +82,11 @@ def test_open_onnxruntime_runs_the_artefact(tmp_path, pair):
     np.testing.assert_allclose(match.disparity_px, disparity, atol=1e-4)
     np.testing.assert_allclose(match.confidence, confidence, atol=1e-5)
     assert matcher.name == "stand-in (onnxruntime-cpu, fp32)"
+    with open_matcher("onnxruntime-cpu", weights=artefact, scale=2.0) as matcher:
+        scaled = matcher(*pair)
+    assert matcher.name == "stand-in (onnxruntime-cpu, fp32, scale 2)"
+    assert scaled.disparity_px.shape == trees.SIZE
+    assert not np.array_equal(scaled.disparity_px, match.disparity_px)
 
 
 def test_sgbm_finds_the_shift_up_to_the_left_border():
@@ -118,6 +123,7 @@ def test_sgbm_calls_no_answer_nan():
         ({"backend": "sgbm", "weights": "x.pth"}, "sgbm has no weights"),
         ({"backend": "sgbm", "device": "cuda"}, "sgbm takes no --device"),
         ({"backend": "torch", "model": "las9"}, "las9"),
+        ({"backend": "sgbm", "scale": 1.5}, "sgbm takes no --scale"),
         ({"backend": "torch", "device": "abacus"}, "cannot use device 'abacus'"),
         ({"backend": "onnxruntime-cpu", "model": "las9"}, "'las9' is neither a bundled model"),
     ],
