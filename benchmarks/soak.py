@@ -206,6 +206,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--engine-cache", type=Path)
     parser.add_argument("--tactic-sources", help="TensorRT's sources of kernels, with commas")
     parser.add_argument("--optimization-level", type=int, default=3, help="of TensorRT's builds")
+    parser.add_argument("--plugin", type=Path, help="compiled plugin of the engine")
     parser.add_argument("-o", "--output", type=Path, help="where to write the JSON")
     return parser.parse_args(arguments)
 
@@ -217,7 +218,11 @@ def main(arguments: list[str] | None = None) -> int:
     gpu = options.backend != "onnxruntime-cpu"
     seconds = min(60 * options.minutes, options.frames / (options.rate or 1000))
     sources = tuple(options.tactic_sources.split(",")) if options.tactic_sources else None
-    build = BuildOptions(tactic_sources=sources, optimization_level=options.optimization_level)
+    build = BuildOptions(
+        tactic_sources=sources,
+        optimization_level=options.optimization_level,
+        plugin=options.plugin,
+    )
     watch = Watch(every_s=min(5.0, max(0.05, seconds / 200)), gpu=gpu)
     with StereoEngine.load(
         options.model,

@@ -59,7 +59,8 @@ class Module:
         self.HardwareCompatibilityLevel = Enum("HardwareCompatibilityLevel", levels)
         self.LayerInformationFormat = Enum("LayerInformationFormat", ["JSON"])
         self.LayerType = Enum(
-            "LayerType", ["CAST", "CONSTANT", "IDENTITY", "SHAPE", "CONVOLUTION", "SOFTMAX"]
+            "LayerType",
+            ["CAST", "CONSTANT", "IDENTITY", "SHAPE", "CONVOLUTION", "DECONVOLUTION", "SOFTMAX"],
         )
         self.MemoryPoolType = Enum("MemoryPoolType", ["WORKSPACE"])
         self.ProfilingVerbosity = Enum("ProfilingVerbosity", ["DETAILED"])
@@ -105,6 +106,9 @@ class Layer:
 
     def get_input(self, index):
         return self._inputs[index]
+
+    def set_input(self, index, tensor):
+        self._inputs[index] = tensor
 
     def get_output(self, index):
         return self._tensors[index]

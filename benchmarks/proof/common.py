@@ -36,6 +36,7 @@ __all__ = [
 SIZES = ("384x1248", "480x640")
 # What needs no cuBLAS and no cuDNN: both are large, and TensorRT 8.6 is as fast without.
 _TACTICS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
+_WITH_PLUGIN = ".plugin"
 _start = time.monotonic()
 
 
@@ -52,7 +53,11 @@ def out() -> Path:
 
 
 def artifact_of(name: str) -> Path:
-    """Return an artefact's file: the bundled one for "las1", else one of PROOF_ARTIFACTS."""
+    """Return an artefact's file: the bundled one for "las1", else one of PROOF_ARTIFACTS.
+
+    A name that ends in ".plugin" is the same artefact, built with the plugin PROOF_PLUGIN.
+    """
+    name = name.removesuffix(_WITH_PLUGIN)
     if name == "las1":
         return bundled_artifact("las1")
     return Path(os.environ["PROOF_ARTIFACTS"]) / f"{name}.onnx"
@@ -80,6 +85,7 @@ def gpu_options(name: str, size: str, **changes: Any) -> GpuOptions:
         "optimization_level": level,
         "tactic_sources": _TACTICS,
         "constraints": os.environ.get("PROOF_CONSTRAINTS", "obey"),
+        "plugin": Path(os.environ["PROOF_PLUGIN"]) if name.endswith(_WITH_PLUGIN) else None,
     }
     built = BuildOptions(**{**asked, **build})
     folder = work() / "engines" / f"{name}_{size}"

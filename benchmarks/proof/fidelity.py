@@ -51,7 +51,7 @@ def torch_answers(model: str, size: str) -> np.ndarray:
 def compared(engine: str) -> dict[str, Any]:
     """Return how far an engine is from torch: differences, scores, planes, and the verdicts."""
     name, size = engine.split("@")
-    model = name.removesuffix("_fp16")
+    model = name.removesuffix(".plugin").removesuffix("_fp16")
     listed = json.loads((work() / f"pairs_{size}.json").read_text())
     answers = np.load(work() / f"answers_{name}_{size}.npy", mmap_mode="r")
     reference = torch_answers(model, size)

@@ -92,6 +92,13 @@ def bench_run(
         typer.Option(min=0, max=5, help="Of TensorRT's builds: 0 is quick, 5 a long search."),
     ] = 3,
     engine_cache: EngineCache = None,
+    plugin: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="none",
+            help="Compiled plugin of the subjects @tensorrt:plugin; see docs/jetson.md.",
+        ),
+    ] = None,
     memory: Annotated[
         bool, typer.Option(help="Measure memory, each subject in a process of its own.")
     ] = True,
@@ -114,7 +121,7 @@ def bench_run(
         sizes=tuple(parse_size(text) for text in size or ["480x640"]),
         device=device,
         threads=threads,
-        settings=EngineSettings(tensorrt_python, engine_cache, sources, optimization_level),
+        settings=EngineSettings(tensorrt_python, engine_cache, sources, optimization_level, plugin),
         command=" ".join(["stereo-bench", *sys.argv[1:]]),
         options=BenchOptions(
             iterations=iterations, rate_hz=rate, frames=frames, minutes=minutes, memory=memory

@@ -49,7 +49,7 @@ def main(path, islands):
     parser = trt.OnnxParser(parsed, logger)
     assert parser.parse(path.read_bytes()), parser.get_error(0)
     network = Network(parsed)
-    count = builder._pin_islands(trt, network, frozenset(json.loads(islands.read_text())))
+    count = len(builder._pin_islands(trt, network, frozenset(json.loads(islands.read_text()))))
     half, full = [], []
     for layer in network.layers:
         kinds = {layer.get_output(i).dtype for i in range(layer.num_outputs)}

@@ -15,7 +15,9 @@ from litestereo.export.lower import with_folded_gelu, with_folded_scales, with_s
 from litestereo.export.lower_stem import with_stem_in_blocks, with_stem_in_planes
 from litestereo.export.pairs import Pair
 from litestereo.export.parity import onnxruntime_outputs
+from litestereo.export.pipeline import for_engines
 from litestereo.export.simplify import simplify
+from litestereo.runtime.tensorrt.plugin.blocks import find_blocks
 
 SIZE = (64, 96)
 FORMS = (
@@ -75,6 +77,11 @@ def test_a_gelu_is_three_steps(master):
     assert before["Erf"] == 28  # one in each ConvNeXt block
     assert before - after == Counter(Div=28, Mul=28)
     assert after - before == Counter()
+
+
+def test_the_plugin_finds_every_convnext_block(master):
+    blocks = find_blocks(for_engines(master).SerializeToString())
+    assert Counter(block.taps.shape[1] for block in blocks) == {48: 5, 96: 8, 192: 15}
 
 
 def test_no_softmax_over_channels_is_left(master, rng):

@@ -48,7 +48,7 @@ __all__ = [
 
 VARIANTS = {
     "torch": ("eager", "autocast", "compile", "compile-autocast"),
-    "tensorrt": ("enqueue", "tf32", "enqueue-tf32"),
+    "tensorrt": ("enqueue", "tf32", "enqueue-tf32", "plugin", "enqueue-plugin"),
     "onnxruntime-cuda": ("tf32",),
 }
 
@@ -111,18 +111,24 @@ class EngineSettings:
         cache_dir: folder of built engines; None: the user's.
         tactic_sources: see `BuildOptions`.
         optimization_level: see `BuildOptions`.
+        plugin: of the subjects with the variant "plugin".
     """
 
     python: Path | None = None
     cache_dir: Path | None = None
     tactic_sources: tuple[str, ...] | None = None
     optimization_level: int = 3
+    plugin: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         paths = {
             name: None if path is None else str(path)
-            for name, path in (("python", self.python), ("cache_dir", self.cache_dir))
+            for name, path in (
+                ("python", self.python),
+                ("cache_dir", self.cache_dir),
+                ("plugin", self.plugin),
+            )
         }
         build = {name: getattr(self, name) for name in ("tactic_sources", "optimization_level")}
         return {**paths, **build}
@@ -140,6 +146,7 @@ class EngineSettings:
             None if folder is None else Path(folder),
             None if sources is None else tuple(sources),
             data["optimization_level"],
+            None if data["plugin"] is None else Path(data["plugin"]),
         )
 
 
@@ -411,6 +418,7 @@ def _options(
             tf32="tf32" in spec.variant,
             tactic_sources=settings.tactic_sources,
             optimization_level=settings.optimization_level,
+            plugin=settings.plugin if "plugin" in spec.variant else None,
         ),
     )
     return BackendOptions(threads, gpu=gpu)

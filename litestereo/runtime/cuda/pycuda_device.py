@@ -90,7 +90,8 @@ class PycudaDevice:
         Args:
             nbytes: how many bytes.
         """
-        memory = cuda.mem_alloc(nbytes)
+        with _as_ours():
+            memory = cuda.mem_alloc(nbytes)
         return DeviceBuffer(memory.free, int(memory), nbytes)
 
     def pinned_buffer(self, shape: tuple[int, ...], dtype: DTypeLike) -> PinnedBuffer:
@@ -100,7 +101,8 @@ class PycudaDevice:
             shape: of the array.
             dtype: of the array's numbers.
         """
-        array = cuda.pagelocked_empty(shape, dtype)
+        with _as_ours():
+            array = cuda.pagelocked_empty(shape, dtype)
         return PinnedBuffer(array.base.free, array, int(array.ctypes.data))
 
     def mapped_buffer(self, shape: tuple[int, ...], dtype: DTypeLike) -> MappedBuffer:

@@ -8,13 +8,14 @@ Code that uses TensorRT's objects calls them by the names of `OBJECTS`.
 
 from __future__ import annotations
 
-__all__ = ["BUILDER", "NEWER_THAN_8", "OBJECTS", "RUNTIME", "WEAK_TYPING"]
+__all__ = ["BUILDER", "NEWER_THAN_8", "OBJECTS", "PLUGIN", "RUNTIME", "WEAK_TYPING"]
 
 OBJECTS = {
     "trt": "",
     "builder": "Builder",
     "config": "IBuilderConfig",
     "context": "IExecutionContext",
+    "creator": "IPluginCreator",
     "engine": "ICudaEngine",
     "inspector": "EngineInspector",
     "layer": "ILayer",
@@ -100,7 +101,9 @@ BUILDER: dict[str, frozenset[str]] = {
     "ITensor": frozenset({"dtype", "name", "shape"}),
     "ITimingCache": frozenset({"serialize"}),
     "LayerInformationFormat": frozenset({"JSON"}),
-    "LayerType": frozenset({"CAST", "CONSTANT", "IDENTITY", "SHAPE"}),
+    "LayerType": frozenset(
+        {"CAST", "CONSTANT", "CONVOLUTION", "DECONVOLUTION", "IDENTITY", "SHAPE"}
+    ),
     "MemoryPoolType": frozenset({"WORKSPACE"}),
     "NetworkDefinitionCreationFlag": frozenset({"EXPLICIT_BATCH", "STRONGLY_TYPED"}),
     "OnnxParser": frozenset({"get_error", "num_errors", "parse"}),
@@ -108,6 +111,15 @@ BUILDER: dict[str, frozenset[str]] = {
     "ProfilingVerbosity": frozenset({"DETAILED"}),
 }
 """What building and attesting an engine takes."""
+
+PLUGIN: dict[str, frozenset[str]] = {
+    "": frozenset({"PluginFieldCollection", "get_plugin_registry"}),
+    "ILayer": frozenset({"get_input", "get_output", "name", "num_inputs", "num_outputs"}),
+    "INetworkDefinition": frozenset({"add_constant", "add_plugin_v2", "get_layer", "num_layers"}),
+    "IPluginCreator": frozenset({"create_plugin"}),
+    "ITensor": frozenset({"name"}),
+}
+"""What the optional plugin takes; 8.6 and 10 have it."""
 
 WEAK_TYPING: dict[str, frozenset[str]] = {
     "BuilderFlag": frozenset(

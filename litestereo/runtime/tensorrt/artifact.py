@@ -7,18 +7,17 @@ onnx.proto: 14 is metadata_props, whose fields are key (1) and value (2).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from litestereo.errors import EngineError
 from litestereo.runtime.manifest import METADATA_KEY, Manifest
 from litestereo.runtime.onnx_file import read_onnx
+from litestereo.runtime.protobuf import fields
 
 __all__ = ["Artifact", "read_artifact"]
 
 _METADATA_PROPS = 14
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +51,9 @@ def read_artifact(path: Path) -> Artifact:
     digest = hashlib.sha256()
     manifest = None
     try:
-        for number, whole, value in _fields(memoryview(content)):
+        for number, whole, value in fields(memoryview(content)):
             if number == _METADATA_PROPS:
-                entry = {n: bytes(part) for n, _, part in _fields(value)}
+                entry = {n: bytes(part) for n, _, part in fields(value)}
                 if entry.get(1) == METADATA_KEY.encode():
                     manifest = entry.get(2, b"").decode()
             else:
@@ -68,37 +67,3 @@ def read_artifact(path: Path) -> Artifact:
             f"{path} has no litestereo manifest; need an artefact written by stereo-export"
         )
     return Artifact(path, content, Manifest.from_json(manifest), digest.hexdigest())
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """Yield (number, whole field, its value) of a protobuf message's top level."""
-    position = 0
-    while position < len(message):
-        start = position
-        tag, position = _varint(message, position)
-        kind = tag & 7
-        if kind == _VARINT:
-            begin = position
-            _, position = _varint(message, position)
-        elif kind == _LENGTH:
-            length, begin = _varint(message, position)
-            position = begin + length
-        elif kind in (_FIXED32, _FIXED64):
-            begin, position = position, position + (4 if kind == _FIXED32 else 8)
-        else:
-            raise ValueError(f"wire type {kind} at byte {start}")
-        if position > len(message):
-            raise ValueError(f"it ends at byte {len(message)}, in a field that ends at {position}")
-        yield tag >> 3, message[start:position], message[begin:position]
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Return the varint at `position`, and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a varint of more than ten bytes")

@@ -21,7 +21,12 @@ from litestereo.runtime.cuda.gpu_array import GpuArray, gpu_array
 from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
 from litestereo.runtime.tensorrt.attestation import Attestation
 from litestereo.runtime.tensorrt.cache import CachedEngine
-from litestereo.runtime.tensorrt.engines import engine_from_artifact, engine_name, load_plan
+from litestereo.runtime.tensorrt.engines import (
+    engine_from_artifact,
+    engine_name,
+    load_plan,
+    plugin_of,
+)
 from litestereo.runtime.tensorrt.library import import_tensorrt, own_words
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.session import DeviceTimes, Session, SessionOptions
@@ -331,7 +336,10 @@ class TensorRt:
         )
         name = engine_name(self._artifact, sizes)
         foreign = self._options.build.version_compatible
-        runtime, engine = load_plan(self._trt, cached.plan, name=name, foreign=foreign)
+        plugin = plugin_of(self._trt, self._artifact, info=device.info, options=self._options)
+        runtime, engine = load_plan(
+            self._trt, cached.plan, name=name, foreign=foreign, plugin=plugin
+        )
         self._attested = Attestation.from_json(cached.facts.get("attestation", {}))
         loaded = _Loaded(runtime, engine, sizes)
         self._engines.append(loaded)

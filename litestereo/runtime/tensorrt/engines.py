@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from litestereo.runtime.tensorrt.builder import BuildRequest, build_plan
 from litestereo.runtime.tensorrt.cache import CachedEngine, CacheKey, EngineCache, default_folder
 from litestereo.runtime.tensorrt.library import own_words, version_of
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
+from litestereo.runtime.tensorrt.plugin.library import installed, load_library
 from litestereo.runtime.tensorrt.progress import Heartbeat
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "int8_nodes",
     "island_nodes",
     "load_plan",
+    "plugin_of",
     "require_readable",
 ]
 
@@ -60,8 +63,11 @@ def engine_from_artifact(
     timings = folder / f"timing_{key.tensorrt_version}_{info.sm}_{_plain(info.name)}.cache"
     name = engine_name(artifact, sizes)
 
+    plugin = plugin_of(trt, artifact, info=info, options=options)
+    settled = replace(options, build=replace(options.build, plugin=plugin))
+
     def build() -> tuple[bytes, Mapping[str, Any]]:
-        return _build(trt, artifact, sizes=sizes, options=options, name=name, timings=timings)
+        return _build(trt, artifact, sizes=sizes, options=settled, name=name, timings=timings)
 
     return EngineCache(folder, options.say).engine(key, name=name, build=build)
 
@@ -84,6 +90,8 @@ def cache_key(
         options: how to build and run on the GPU.
     """
     precision_map = json.dumps(artifact.manifest.precision_map, sort_keys=True)
+    plugin = plugin_of(trt, artifact, info=info, options=options)
+    build = replace(options.build, plugin=plugin)
     return CacheKey(
         graph_sha256=artifact.graph_sha256,
         sizes=str(sizes),
@@ -91,8 +99,31 @@ def cache_key(
         tensorrt_version=str(trt.__version__),
         gpu=info.name,
         sm=info.sm,
-        options=json.dumps(options.build.to_json(), sort_keys=True),
+        options=json.dumps(build.to_json(), sort_keys=True),
     )
+
+
+def plugin_of(
+    trt: Any,  # noqa: ANN401 - the module
+    artifact: Artifact,
+    *,
+    info: DeviceInfo,
+    options: GpuOptions,
+) -> Path | None:
+    """Return the compiled plugin that an artefact's engine is built with, None for none.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        artifact: the artefact, read.
+        info: which GPU it is for.
+        options: how to build and run on the GPU.
+    """
+    plugin = options.build.plugin
+    if plugin is None or artifact.manifest.precision != "fp16":
+        return None
+    if plugin == "auto":
+        return installed(trt, options.cache_dir or default_folder(), info.sm)
+    return plugin
 
 
 def engine_name(artifact: Artifact, sizes: SizeRange) -> str:
@@ -105,7 +136,14 @@ def engine_name(artifact: Artifact, sizes: SizeRange) -> str:
     return f"{artifact.manifest.model} {artifact.manifest.precision} {sizes}"
 
 
-def load_plan(trt: Any, plan: bytes, *, name: str, foreign: bool = False) -> tuple[Any, Any]:  # noqa: ANN401
+def load_plan(
+    trt: Any,  # noqa: ANN401 - the module
+    plan: bytes,
+    *,
+    name: str,
+    foreign: bool = False,
+    plugin: Path | None = None,
+) -> tuple[Any, Any]:
     """Return (runtime, engine) of a plan; drop the engine first.
 
     Args:
@@ -113,12 +151,15 @@ def load_plan(trt: Any, plan: bytes, *, name: str, foreign: bool = False) -> tup
         plan: TensorRT's bytes.
         name: what to call it.
         foreign: it may be another version's, and bring that version's runtime as code of its own.
+        plugin: compiled plugin that it was built with.
 
     Raises:
         EngineError: TensorRT refuses it; with its own words.
     """
     log, words = own_words(trt)
     words.clear()
+    if plugin is not None:
+        load_library(trt, plugin)
     runtime = trt.Runtime(log)
     if foreign:
         runtime.engine_host_code_allowed = True
@@ -212,11 +253,16 @@ def _build(
         built = build_plan(trt, request, heartbeat=heartbeat)
     _keep_timings(timings, built.timing_cache, options)
     runtime, engine = load_plan(
-        trt, built.plan, name=name, foreign=options.build.version_compatible
+        trt,
+        built.plan,
+        name=name,
+        foreign=options.build.version_compatible,
+        plugin=options.build.plugin if isinstance(options.build.plugin, Path) else None,
     )
     attested = attest(trt, engine, islands=islands)
     del engine, runtime  # in this order: an engine must not outlive its runtime
-    options.say(f"{name}: {attested}, {len(built.plan) / 1e6:.1f} MB")
+    plugin = f", {built.plugin_blocks} blocks by the plugin" if built.plugin_blocks else ""
+    options.say(f"{name}: {attested}, {len(built.plan) / 1e6:.1f} MB{plugin}")
     if options.build.attest:
         precision = artifact.manifest.precision
         attested.require(
@@ -230,6 +276,7 @@ def _build(
         "attestation": attested.to_json(),
         "typing": built.typing,
         "pinned_layers": built.pinned,
+        "plugin_blocks": built.plugin_blocks,
         "build_s": round(built.seconds, 1),
         "model": artifact.manifest.model,
         "weights_sha256": artifact.manifest.weights_sha256,

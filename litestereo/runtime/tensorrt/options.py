@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from litestereo.errors import InputError
 from litestereo.runtime.cuda import Binding
+from litestereo.runtime.tensorrt.plugin.library import digest
 
 __all__ = ["BuildOptions", "GpuOptions", "HardwareCompatibility", "SizeRange", "Wait"]
 
@@ -94,6 +95,8 @@ class BuildOptions:
         constraints: what TensorRT 8.6 does with the FP32 islands: "obey" fails where it cannot,
             "prefer" computes as it likes. Later versions always obey.
         attest: fail when the engine's precision is not what the graph asks for.
+        plugin: compiled plugin that computes each ConvNeXt block of an FP16 graph in one kernel;
+            "auto": the one in the cache folder, if one was compiled; None: TensorRT's own layers.
     """
 
     optimization_level: int = 3
@@ -106,6 +109,7 @@ class BuildOptions:
     hardware_compatibility: HardwareCompatibility = "none"
     constraints: Constraints = "obey"
     attest: bool = True
+    plugin: Path | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values that TensorRT would refuse an hour later."""
@@ -124,7 +128,8 @@ class BuildOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON values, for the engine's sidecar and the cache's key."""
-        return asdict(self)
+        plugin = digest(self.plugin) if isinstance(self.plugin, Path) else self.plugin
+        return {**asdict(self), "plugin": plugin}
 
 
 @dataclass(frozen=True, slots=True)

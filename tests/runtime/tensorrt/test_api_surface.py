@@ -15,10 +15,11 @@ from litestereo.runtime.tensorrt.api_surface import (
     BUILDER,
     NEWER_THAN_8,
     OBJECTS,
+    PLUGIN,
     RUNTIME,
     WEAK_TYPING,
 )
-from litestereo.runtime.tensorrt.builder import _UNPINNED
+from litestereo.runtime.tensorrt.builder import _CONVOLUTIONS, _UNPINNED
 from litestereo.runtime.tensorrt.session import TENSORS
 
 FOLDER = Path(litestereo.runtime.__file__).parent
@@ -74,9 +75,13 @@ def test_the_runtimes_list_is_what_the_code_uses():
     assert dict(used) == as_sets(RUNTIME)
 
 
+def test_the_plugins_list_is_what_the_code_uses():
+    assert dict(used_names(*(FOLDER / "tensorrt" / "plugin").glob("*.py"))) == as_sets(PLUGIN)
+
+
 def test_the_builders_list_is_what_the_code_uses():
     used = used_names(*modules_of(build=True))
-    used["LayerType"] |= set(_UNPINNED)
+    used["LayerType"] |= {*_UNPINNED, *_CONVOLUTIONS}
     used["NetworkDefinitionCreationFlag"] |= {"EXPLICIT_BATCH", "STRONGLY_TYPED"}
     used["BuilderFlag"] |= {"OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
     used["HardwareCompatibilityLevel"] |= {"AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"}

@@ -65,10 +65,13 @@ def test_8_6_is_held_to_the_islands_and_what_the_parser_put_around_them():
         trt.BuilderFlag.FP16,
         trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS,
     }
-    pinned = {layer.name: layer for layer in prepared.network.layers if layer.precision}
+    held = {layer.name: layer for layer in prepared.network.layers if layer.precision}
+    full = trt.DataType.FLOAT
+    pinned = {name: layer for name, layer in held.items() if layer.precision == full}
     assert set(pinned) == {"(Unnamed Layer* 3) [Shuffle]", "/softmax", "/softmax_5", "/mean"}
     assert prepared.pinned == 4
-    assert pinned["/mean"].types == {0: trt.DataType.FLOAT, 1: trt.DataType.FLOAT}
+    assert pinned["/mean"].types == {0: full, 1: full}
+    assert set(held) - set(pinned) == {"/conv", "(Unnamed Layer* 8) [Shuffle]"}, "to half"
     prefer = prepare(trt, request(options=BuildOptions(constraints="prefer")))
     assert trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS in prefer.config.flags
 

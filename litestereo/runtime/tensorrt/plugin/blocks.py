@@ -1,0 +1,196 @@
+"""Find the ConvNeXt blocks of a graph, and put one plugin layer in the place of each.
+
+Only the engine differs: the artefact stays an ONNX graph that everything runs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from litestereo.errors import EngineError
+from litestereo.runtime.tensorrt.plugin.library import NAME, VERSION
+from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph, OnnxNode, read_graph
+
+__all__ = ["CHANNELS", "Block", "find_blocks", "pack_pixelwise", "replace_blocks"]
+
+CHANNELS = (48, 96, 192)
+"""For which the plugin has a kernel."""
+
+_EPSILON = 1e-6
+# What follows a block's depthwise convolution, after GELU's factors went into the weights.
+_CHAIN = ("Transpose", "LayerNormalization", "Transpose", "Conv")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A ConvNeXt block (arXiv 2201.03545) of a graph, as the plugin wants it.
+
+    Attributes:
+        name: of the node that ends it.
+        source: the tensor that it reads.
+        result: the tensor that it gives.
+        taps: (50, C) float32: the depthwise 7x7 row by row, then its bias.
+        weights: (8 C C,) float16: both pixelwise layers, see `pack_pixelwise`.
+        biases: (5 C,) float32: the first layer's 4 C, the second's C.
+    """
+
+    name: str
+    source: str
+    result: str
+    taps: NDArray[np.float32]
+    weights: NDArray[np.float16]
+    biases: NDArray[np.float32]
+
+
+def find_blocks(content: bytes) -> list[Block]:
+    """Return the blocks of an FP16 artefact's graph, in the order that they are computed.
+
+    Args:
+        content: the artefact's bytes.
+
+    Raises:
+        EngineError: they are no ONNX graph.
+    """
+    try:
+        graph = read_graph(content)
+    except (IndexError, UnicodeDecodeError, ValueError) as error:
+        raise EngineError(f"the graph cannot be read: {error}; export it again") from error
+    found = (_block(graph, node) for node in graph.nodes if node.kind == "Conv")
+    return [block for block in found if block is not None]
+
+
+def pack_pixelwise(
+    first: NDArray[np.floating], second: NDArray[np.floating]
+) -> NDArray[np.float16]:
+    """Return the weights of both pixelwise layers in the order that the kernel's threads read them.
+
+    16 hidden channels after 16: what the first layer takes to them, then what the second makes of
+    them. Each part is 16 channels after 16, a thread of a warp after the other, 8 numbers a thread:
+    its share of two operands of the tensor cores' 16x8x16 product. A thread's four channels stand
+    together in memory there, so that it reads and writes pixels 8 bytes at a time.
+
+    Args:
+        first: (4 C, C), to the hidden channels.
+        second: (C, 4 C), back.
+    """
+    channels = len(second)
+    groups, chunks = channels // 16, channels // 4
+    inward = first.reshape(chunks, 2, 8, groups, 4, 4).transpose(0, 3, 2, 4, 1, 5)
+    outward = second.reshape(groups, 4, 2, 2, chunks, 2, 4, 2).transpose(4, 0, 1, 3, 6, 2, 5, 7)
+    parts = [part.reshape(chunks, groups, 32, 8) for part in (inward, outward)]
+    return np.stack(parts, 1).astype(np.float16).ravel()
+
+
+def replace_blocks(trt: Any, network: Any, blocks: list[Block]) -> list[object]:  # noqa: ANN401
+    """Let the readers of each block's result read a plugin's instead.
+
+    TensorRT drops what nobody reads any more. It does not copy weights before it builds: keep what
+    is returned until then.
+
+    Args:
+        trt: the module `tensorrt`, the plugin's library loaded.
+        network: an INetworkDefinition, the graph parsed.
+        blocks: of that graph.
+
+    Raises:
+        EngineError: the network has other tensors than the graph, or TensorRT makes no plugin.
+    """
+    tensors: dict[str, Any] = {}
+    readers = defaultdict(list)
+    for layer in (network.get_layer(index) for index in range(network.num_layers)):
+        for index in range(layer.num_inputs):
+            tensor = layer.get_input(index)
+            if tensor is not None:
+                tensors[tensor.name] = tensor
+                readers[tensor.name].append((layer, index))
+        for index in range(layer.num_outputs):
+            tensors[layer.get_output(index).name] = layer.get_output(index)
+    creator = trt.get_plugin_registry().get_plugin_creator(NAME, VERSION, "")
+    kept: list[object] = []
+    for block in blocks:
+        if block.source not in tensors or block.result not in tensors:
+            raise EngineError(f"TensorRT's network has no tensors of the block {block.name}")
+        inputs = [tensors[block.source]]
+        for array in (block.taps, block.weights, block.biases):
+            kept.append(array.ravel())
+            constant = network.add_constant((array.size,), kept[-1])
+            inputs.append(constant.get_output(0))
+        plugin = creator.create_plugin(NAME, trt.PluginFieldCollection([]))
+        if plugin is None:
+            raise EngineError(f"TensorRT {trt.__version__} makes no plugin {NAME}")
+        layer = network.add_plugin_v2(inputs, plugin)
+        layer.name = f"{block.name}.block"  # the layers that it replaces keep their names
+        kept.append(plugin)
+        tensors[block.result] = layer.get_output(0)
+        for reader, index in readers[block.result]:
+            reader.set_input(index, layer.get_output(0))
+    return kept
+
+
+def _block(graph: OnnxGraph, depthwise: OnnxNode) -> Block | None:
+    """Return the block that begins with a depthwise convolution, None if none does."""
+    chain = [depthwise]
+    for kind in _CHAIN:
+        following = graph.only_reader(chain[-1], kind)
+        if following is None:
+            return None
+        chain.append(following)
+    _, to_last, norm, to_first, inward = chain
+    outward = _after_folded_gelu(graph, inward)
+    end = graph.only_reader(outward, "Add") if outward else None
+    if outward is None or end is None or depthwise.inputs[0] not in end.inputs:
+        return None
+    turns = (to_last.attributes.get("perm"), to_first.attributes.get("perm"))
+    if turns != ((0, 2, 3, 1), (0, 3, 1, 2)) or not _is_norm_of_channels(norm):
+        return None
+    used = [node.inputs[1:] for node in (depthwise, norm, inward, outward)]
+    if any(len(names) != 2 or not all(n in graph.weights for n in names) for names in used):
+        return None
+    (kernel, bias), (scale, shift), first, second = (
+        [graph.weights[name].astype(np.float32) for name in names] for names in used
+    )
+    channels = len(kernel)
+    if kernel.shape != (channels, 1, 7, 7) or channels not in CHANNELS:
+        return None
+    if set(depthwise.attributes.get("dilations", (1,))) != {1}:  # type: ignore[arg-type]
+        return None
+    if first[0].shape != (4 * channels, channels, 1, 1) or second[0].shape[:2] != (
+        channels,
+        4 * channels,
+    ):
+        return None
+    matrix = first[0][:, :, 0, 0]
+    return Block(
+        name=end.name,
+        source=depthwise.inputs[0],
+        result=end.outputs[0],
+        taps=np.concatenate([kernel.reshape(channels, 49).T, bias[None]]),
+        weights=pack_pixelwise(matrix * scale, second[0][:, :, 0, 0]),
+        biases=np.concatenate([first[1] + matrix @ shift, second[1]]),
+    )
+
+
+def _is_norm_of_channels(norm: OnnxNode) -> bool:
+    epsilon = norm.attributes.get("epsilon", 1e-5)
+    return norm.attributes.get("axis", (-1,)) in ((-1,), (3,)) and bool(
+        np.isclose(epsilon, _EPSILON)
+    )
+
+
+def _after_folded_gelu(graph: OnnxGraph, first: OnnxNode) -> OnnxNode | None:
+    """Return the convolution behind y erf(y) + y of a convolution's y, None if there is none."""
+    y = first.outputs[0]
+    kinds = sorted(node.kind for node in graph.readers[y])
+    if kinds != ["Add", "Erf", "Mul"]:
+        return None
+    erf = next(node for node in graph.readers[y] if node.kind == "Erf")
+    product = graph.only_reader(erf, "Mul")
+    total = graph.only_reader(product, "Add") if product else None
+    if product is None or total is None or y not in product.inputs or y not in total.inputs:
+        return None
+    return graph.only_reader(total, "Conv")

@@ -1,0 +1,166 @@
+"""Compile the plugin for this TensorRT and GPU, and load it into TensorRT's registry."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from litestereo.errors import EngineError, MissingDependencyError
+
+__all__ = ["SOURCES", "compile_library", "digest", "installed", "library_path", "load_library"]
+
+SOURCES = ("plugin.cu", "convnext_block.cuh")
+"""What it is compiled from; beside this module."""
+
+NAME, VERSION = "LitestereoConvNeXtBlock", "1"
+"""The plugin's, in TensorRT's registry."""
+
+_FLAGS = (
+    *("-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC,-fvisibility=hidden"),
+    "-diag-suppress=128,997",  # the last loop of a kernel with SPLIT > 1; TensorRT's own overloads
+)
+_NVCC_FOLDERS = ("/usr/local/cuda/bin",)  # where JetPack puts it, and leaves it out of the PATH
+_TIMEOUT_S = 600
+_loaded: set[tuple[int, Path]] = set()
+
+
+def library_path(folder: Path, *, tensorrt: str, sm: str) -> Path:
+    """Return where the plugin for a TensorRT and a GPU lies, compiled or not.
+
+    Args:
+        folder: of the engine cache.
+        tensorrt: its version.
+        sm: the GPU's, such as "sm_87".
+    """
+    sources = hashlib.sha256()
+    for name in SOURCES:
+        sources.update((Path(__file__).parent / name).read_bytes())
+    return folder / f"plugin_{sources.hexdigest()[:12]}_{tensorrt}_{sm}.so"
+
+
+def installed(trt: Any, folder: Path, sm: str) -> Path | None:  # noqa: ANN401 - the module
+    """Return the plugin that was compiled for this TensorRT and GPU, None if none was.
+
+    Args:
+        trt: the module `tensorrt`.
+        folder: of the engine cache.
+        sm: the GPU's, such as "sm_87".
+    """
+    path = library_path(folder, tensorrt=str(trt.__version__), sm=sm)
+    return path if path.is_file() else None
+
+
+def compile_library(path: Path, *, sm: str) -> None:
+    """Compile the plugin with nvcc; takes a minute.
+
+    Args:
+        path: where to write it.
+        sm: the GPU's, such as "sm_87".
+
+    Raises:
+        MissingDependencyError: there is no nvcc.
+        EngineError: nvcc fails, or the folder cannot be written; with its own words.
+    """
+    nvcc = shutil.which("nvcc", path=os.pathsep.join((os.environ.get("PATH", ""), *_NVCC_FOLDERS)))
+    if nvcc is None:
+        raise MissingDependencyError(
+            "nvcc",
+            purpose="compiling the plugin",
+            install="It comes with CUDA (on a Jetson: apt install nvidia-jetpack)",
+        )
+    source = Path(__file__).parent / SOURCES[0]
+    number = sm.removeprefix("sm_")
+    target = f"-gencode=arch=compute_{number},code=sm_{number}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            ran = subprocess.run(
+                [nvcc, *_FLAGS, target, str(source), "-o", str(made)],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+            if ran.returncode:
+                raise EngineError(_why(nvcc, ran.stderr))
+            made.replace(path)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"the plugin cannot be compiled to {path}: {error}") from error
+
+
+def load_library(trt: Any, path: Path) -> None:  # noqa: ANN401 - the module
+    """Register the library's plugin, once per process.
+
+    It is code and runs with the process's rights: load only what you compiled. TensorRT's own
+    `load_library` is not used: in a process with libtorch's symbols, 8.6's ends the process.
+
+    Args:
+        trt: the module `tensorrt`.
+        path: the library, compiled for this TensorRT and GPU.
+
+    Raises:
+        EngineError: it is not there, or TensorRT refuses it.
+    """
+    path = path.resolve()
+    if (id(trt), path) in _loaded:
+        return
+    try:
+        libnvinfer = ctypes.CDLL(_libnvinfer())
+        libnvinfer.getPluginRegistry.restype = ctypes.c_void_p
+        registry = ctypes.c_void_p(libnvinfer.getPluginRegistry())
+        ctypes.CDLL(str(path)).litestereo_register(registry)
+    except (AttributeError, OSError) as error:
+        raise EngineError(
+            f"the plugin {path} cannot be loaded: {error}; compile it anew with "
+            "python -m litestereo.runtime.tensorrt.plugin, or remove it"
+        ) from error
+    if trt.get_plugin_registry().get_plugin_creator(NAME, VERSION, "") is None:
+        raise EngineError(f"TensorRT {trt.__version__} does not take the plugin {path}")
+    _loaded.add((id(trt), path))
+
+
+def digest(path: Path) -> str:
+    """Return what tells one compiled plugin from another.
+
+    Args:
+        path: the library.
+
+    Raises:
+        EngineError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EngineError(f"the plugin {path} cannot be read: {error}") from error
+
+
+def _why(nvcc: str, said: str) -> str:
+    """Return the first error that nvcc gave, and what to do."""
+    errors = [line for line in said.splitlines() if "error" in line] or said.splitlines()[-3:]
+    hint = ""
+    if "NvInferRuntime.h" in said:
+        hint = (
+            "; TensorRT's headers are missing (apt install libnvinfer-dev), or name their folder "
+            "in the environment variable CPATH"
+        )
+    return f"{nvcc} cannot compile the plugin: {' '.join(errors)[:500]}{hint}"
+
+
+def _libnvinfer() -> str:
+    """Return the file of TensorRT's library that this process has loaded.
+
+    Raises:
+        OSError: it has loaded none.
+    """
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        file = line.rpartition(" ")[2]
+        if Path(file).name.startswith("libnvinfer.so"):
+            return file
+    raise OSError("TensorRT's libnvinfer.so is not loaded in this process")

@@ -1,0 +1,349 @@
+"""The plugin for ConvNeXt blocks: what is found, how weights are packed, what a network becomes."""
+
+import ctypes
+import math
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+from convnext_graph import block_graph
+
+from litestereo.errors import EngineError, MissingDependencyError
+from litestereo.runtime.tensorrt.options import BuildOptions
+from litestereo.runtime.tensorrt.plugin import library
+from litestereo.runtime.tensorrt.plugin.blocks import CHANNELS, find_blocks, replace_blocks
+from litestereo.runtime.tensorrt.plugin.library import SOURCES, compile_library, library_path
+
+FOLDER = Path(library.__file__).parent
+
+
+def blocks_of(model):
+    return find_blocks(model.SerializeToString())
+
+
+def product(a, b, d):
+    """The tensor cores' 16x8x16 product of what 32 threads hold, all as (lane, registers)."""
+    left, right, lanes = np.zeros((16, 16)), np.zeros((16, 8)), np.arange(32)
+    row, part = lanes // 4, lanes % 4
+    for i in range(2):
+        left[row, 2 * part + i], left[row + 8, 2 * part + i] = a[:, i], a[:, 2 + i]
+        left[row, 2 * part + 8 + i], left[row + 8, 2 * part + 8 + i] = a[:, 4 + i], a[:, 6 + i]
+        right[2 * part + i, row], right[2 * part + 8 + i, row] = b[:, i], b[:, 2 + i]
+    out = left @ right
+    for i in range(2):
+        d[:, i] += out[row, 2 * part + i]
+        d[:, 2 + i] += out[row + 8, 2 * part + i]
+
+
+def as_the_kernel_computes(weights, y, channels):
+    """Both pixelwise layers of 16 pixels without biases and GELU, thread by thread."""
+    groups, row, part = channels // 16, np.arange(32) // 4, np.arange(32) % 4
+    packed = weights.reshape(channels // 4, 2, groups, 32, 2, 4).astype(float)
+    own = 4 * part[:, None] + np.arange(4)  # channels of a thread, in each group of 16
+    upper, lower = (
+        np.stack([y[r[:, None], 16 * k + own] for k in range(groups)]) for r in (row, row + 8)
+    )
+    sums = np.zeros((groups, 2, 32, 4))
+    for inward, outward in packed:
+        h = np.zeros((2, 32, 4))
+        for k in range(groups):
+            a = np.concatenate(
+                [upper[k][:, :2], lower[k][:, :2], upper[k][:, 2:], lower[k][:, 2:]], 1
+            )
+            for n in range(2):
+                product(a, inward[k][:, n], h[n])
+        a = np.concatenate([h[0][:, :2], h[0][:, 2:], h[1][:, :2], h[1][:, 2:]], 1)
+        for k in range(groups):
+            for n in range(2):
+                product(a, outward[k][:, n], sums[k, n])
+    out = np.zeros((16, channels))
+    for k in range(groups):
+        for r, half in ((row, slice(0, 2)), (row + 8, slice(2, 4))):
+            out[r[:, None], 16 * k + own] = np.concatenate(
+                [sums[k, 0][:, half], sums[k, 1][:, half]], 1
+            )
+    return out
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_weights_are_where_the_tensor_cores_want_them(channels, rng):
+    (block,) = blocks_of(block_graph(channels, (8, 8)))
+    model = block_graph(channels, (8, 8))
+    arrays = {t.name: np.frombuffer(t.raw_data, np.float32) for t in model.graph.initializer}
+    first = arrays["block0.a"].reshape(4 * channels, channels) * arrays["block0.s"]
+    second = arrays["block0.c"].reshape(channels, 4 * channels)
+    y = rng.normal(size=(16, channels))
+    expected = (
+        y @ first.astype(np.float16).T.astype(float) @ second.astype(np.float16).T.astype(float)
+    )
+    np.testing.assert_allclose(
+        as_the_kernel_computes(block.weights, y, channels), expected, atol=1e-9
+    )
+
+
+def test_a_block_is_all_that_its_nodes_compute(rng):
+    channels, size = 48, (9, 11)
+    model = block_graph(channels, size)
+    (block,) = blocks_of(model)
+    x = rng.normal(size=(channels, *size)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (expected,) = session.run(None, {"x": x[None]})
+    padded = np.pad(x, ((0, 0), (3, 3), (3, 3)))
+    taps, bias = block.taps[:49].reshape(7, 7, channels), block.taps[49]
+    y = (
+        sum(
+            padded[:, i : i + size[0], j : j + size[1]] * taps[i, j][:, None, None]
+            for i in range(7)
+            for j in range(7)
+        )
+        + bias[:, None, None]
+    )
+    y = (y - y.mean(0)) / np.sqrt(y.var(0) + 1e-6)
+    # The layers between, out of their packing.
+    groups, chunks = channels // 16, channels // 4
+    inward, outward = block.weights.astype(float).reshape(chunks, 2, -1).transpose(1, 0, 2)
+    first = inward.reshape(chunks, groups, 8, 4, 2, 4).transpose(0, 4, 2, 1, 3, 5)
+    first = first.reshape(4 * channels, channels)
+    second = outward.reshape(chunks, groups, 4, 2, 4, 2, 2, 2).transpose(1, 2, 5, 3, 0, 6, 4, 7)
+    second = second.reshape(channels, 4 * channels)
+    through = as_the_kernel_computes(block.weights, np.eye(channels)[:16], channels)
+    np.testing.assert_allclose(through, (second @ first).T[:16], atol=1e-9)
+    h = np.einsum("oc,chw->ohw", first, y) + block.biases[: 4 * channels, None, None]
+    h = h * np.vectorize(math.erf)(h) + h
+    out = np.einsum("oc,chw->ohw", second, h) + block.biases[4 * channels :, None, None]
+    np.testing.assert_allclose(x + out, expected[0], atol=0.02)
+
+
+def test_blocks_follow_each_other():
+    found = blocks_of(block_graph(96, (8, 8), blocks=3, dtype=np.float16))
+    assert [block.name for block in found] == [f"block{n}/sum" for n in range(3)]
+    assert [block.source for block in found] == ["x", "block0/sum.out", "block1/sum.out"]
+    assert [block.result for block in found] == [f"block{n}/sum.out" for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        block_graph(48, (8, 8), epsilon=1e-3),
+        block_graph(48, (8, 8), axis=2),
+        block_graph(64, (8, 8)),
+    ],
+    ids=["another epsilon", "another axis", "channels without a kernel"],
+)
+def test_what_the_kernel_does_not_compute_is_left(model):
+    assert blocks_of(model) == []
+
+
+def test_what_others_read_within_a_block_is_left():
+    model = block_graph(48, (8, 8))
+    model.graph.node[-1].input[0] = "block0/mul.out"
+    model.graph.node.add(op_type="Identity", input=["block0/sum.out"], output=["z"])
+    assert blocks_of(model) == []
+
+
+def test_a_broken_graph_is_an_error_of_ours():
+    with pytest.raises(EngineError, match="cannot be read"):
+        find_blocks(block_graph(48, (8, 8)).SerializeToString()[:-7])
+
+
+class Network:
+    """As the parser leaves it: layers by the names of the graph's nodes."""
+
+    def __init__(self, model):
+        self.tensors, self.layers, self.constants = {}, [], []
+        for node in model.graph.node:
+            self.layers.append(self.layer(node.name, node.input, node.output))
+
+    @property
+    def num_layers(self):
+        return len(self.layers)
+
+    def layer(self, name, inputs, outputs):
+        made = [self.tensors.setdefault(n, SimpleNamespace(name=n)) for n in (*inputs, *outputs)]
+        read, written = made[: len(inputs)], made[len(inputs) :]
+        return SimpleNamespace(
+            name=name,
+            read=read,
+            num_inputs=len(read),
+            num_outputs=len(written),
+            get_input=lambda i: read[i],
+            get_output=lambda i: written[i],
+            set_input=lambda i, tensor: read.__setitem__(i, tensor),
+        )
+
+    def get_layer(self, index):
+        return self.layers[index]
+
+    def add_constant(self, shape, values):
+        assert shape == values.shape
+        self.constants.append(values)
+        return self.layer("constant", (), (f"constant{len(self.constants)}",))
+
+    def add_plugin_v2(self, inputs, plugin):
+        layer = self.layer("?", (), (f"plugin{len(self.layers)}",))
+        layer.read[:] = inputs
+        self.layers.append(layer)
+        return layer
+
+
+class Trt:
+    """Of the module `tensorrt` what plugins take."""
+
+    __version__ = "8.6.2"
+
+    def __init__(self, plugin="plugin"):
+        self.creator = SimpleNamespace(create_plugin=lambda name, fields: plugin)
+
+    PluginFieldCollection = list
+
+    def get_plugin_registry(self):
+        return SimpleNamespace(get_plugin_creator=lambda *key: self.creator)
+
+
+def test_a_plugin_stands_in_for_each_block():
+    model = block_graph(48, (8, 8), blocks=2)
+    network = Network(model)
+    kept = replace_blocks(Trt(), network, blocks_of(model))
+    first, second = network.layers[-2:]
+    assert [first.name, second.name] == ["block0/sum.block", "block1/sum.block"]
+    assert first.read[0].name == "x"
+    assert second.read[0] is first.get_output(0), "what the plugin before it gives"
+    end = next(layer for layer in network.layers if layer.name == "end")
+    assert end.read == [second.get_output(0)]
+    sizes = [array.size for array in network.constants]
+    assert sizes == 2 * [50 * 48, 8 * 48 * 48, 5 * 48]
+    assert all(
+        any(array is one for one in kept) or array.base is not None for array in network.constants
+    )
+
+
+def test_a_network_of_another_graph_is_refused():
+    with pytest.raises(EngineError, match="no tensors of the block block1/sum"):
+        replace_blocks(
+            Trt(), Network(block_graph(48, (8, 8))), blocks_of(block_graph(48, (8, 8), blocks=2))
+        )
+
+
+def test_no_plugin_is_an_error():
+    model = block_graph(48, (8, 8))
+    with pytest.raises(EngineError, match="makes no plugin"):
+        replace_blocks(Trt(plugin=None), Network(model), blocks_of(model))
+
+
+def test_another_source_is_another_library(tmp_path, monkeypatch):
+    path = library_path(tmp_path, tensorrt="8.6.2", sm="sm_87")
+    assert re.fullmatch(r"plugin_[0-9a-f]{12}_8\.6\.2_sm_87\.so", path.name)
+    monkeypatch.setattr(library, "SOURCES", SOURCES[:1])
+    assert library_path(tmp_path, tensorrt="8.6.2", sm="sm_87") != path
+
+
+def nvcc(folder, script):
+    folder.mkdir()
+    tool = folder / "nvcc"
+    tool.write_text(f"#!{sys.executable}\nimport sys\n{script}\n")
+    tool.chmod(0o755)
+    return str(folder)
+
+
+def test_it_compiles_for_the_gpu_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    script = "open(sys.argv[sys.argv.index('-o') + 1], 'w').write(' '.join(sys.argv[1:]))"
+    monkeypatch.setenv("PATH", nvcc(tmp_path / "bin", script))
+    made = tmp_path / "cache" / "plugin.so"
+    compile_library(made, sm="sm_87")
+    assert "-gencode=arch=compute_87,code=sm_87" in made.read_text()
+    assert str(FOLDER / "plugin.cu") in made.read_text()
+    assert [path.name for path in made.parent.iterdir()] == ["plugin.so"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("fatal error: NvInferRuntime.h: No such file", "libnvinfer-dev.*CPATH"),
+        ("plugin.cu(3): error: no", r"cannot compile the plugin: plugin.cu\(3\): error: no"),
+    ],
+)
+def test_what_nvcc_says_is_told(tmp_path, monkeypatch, said, told):
+    monkeypatch.setenv("PATH", nvcc(tmp_path / "bin", f"sys.stderr.write({said!r}); sys.exit(2)"))
+    with pytest.raises(EngineError, match=told):
+        compile_library(tmp_path / "cache" / "plugin.so", sm="sm_87")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_without_nvcc_it_says_where_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(library, "_NVCC_FOLDERS", ())
+    with pytest.raises(MissingDependencyError, match=r"nvcc is not installed.*nvidia-jetpack"):
+        compile_library(tmp_path / "plugin.so", sm="sm_87")
+
+
+def test_a_library_that_cannot_be_loaded_says_what_to_do(tmp_path):
+    broken = tmp_path / "plugin.so"
+    broken.write_bytes(b"no library")
+    with pytest.raises(EngineError, match=r"cannot be loaded.*tensorrt\.plugin"):
+        library.load_library(Trt(), broken)
+
+
+def test_engines_with_and_without_it_are_kept_apart(tmp_path):
+    path = tmp_path / "plugin.so"
+    path.write_bytes(b"1")
+    one = BuildOptions(plugin=path).to_json()["plugin"]
+    path.write_bytes(b"2")
+    other = BuildOptions(plugin=path).to_json()["plugin"]
+    assert len({one, other, BuildOptions(plugin=None).to_json()["plugin"]}) == 3
+
+
+KERNEL = """
+#include "convnext_block.cuh"
+extern "C" int run(int c, void* x, void* t, void* w, void* b, void* out, int n, int y, int z) {
+    return litestereo::convnext_block(c, x, t, w, b, out, n, y, z, nullptr);
+}
+"""
+
+
+def compiled(folder, target):
+    if shutil.which("nvcc") is None:
+        pytest.skip("nvcc is not installed")
+    source, made = folder / "kernel.cu", folder / "kernel.so"
+    source.write_text(KERNEL)
+    number = target.removeprefix("sm_")
+    flags = [*library._FLAGS, f"-gencode=arch=compute_{number},code={target}", f"-I{FOLDER}"]
+    ran = subprocess.run(
+        ["nvcc", *flags, str(source), "-o", str(made)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return made
+
+
+def test_the_kernel_compiles_for_jetsons(tmp_path):
+    compiled(tmp_path, "sm_87")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [(24, 78), (23, 75), (8, 8), (5, 3)])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_the_kernel_computes_a_block(tmp_path, channels, size):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    major, minor = torch.cuda.get_device_capability()
+    run = ctypes.CDLL(str(compiled(tmp_path, f"sm_{major}{minor}"))).run
+    model = block_graph(channels, size)
+    (block,) = blocks_of(model)
+    x = np.random.default_rng(1).normal(size=(2, channels, *size)).astype(np.float16)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    expected = [session.run(None, {"x": one[None].astype(np.float32)})[0][0] for one in x]
+    last = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 3, 1))).cuda()
+    out = torch.full_like(last, float("nan"))
+    arrays = [torch.from_numpy(a.copy()).cuda() for a in (block.taps, block.weights, block.biases)]
+    pointers = [ctypes.c_void_p(a.data_ptr()) for a in (last, *arrays, out)]
+    assert run(channels, *pointers, 2, *size) == 0
+    torch.cuda.synchronize()
+    found = out.cpu().numpy().astype(np.float32).transpose(0, 3, 1, 2)
+    error = np.linalg.norm(found - np.stack(expected)) / np.linalg.norm(np.stack(expected))
+    assert error < 1e-3, error
