@@ -19,8 +19,11 @@ from litestereo.errors import EngineError
 from litestereo.runtime.manifest import Precision
 from litestereo.runtime.tensorrt.library import WordsLog, own_words
 from litestereo.runtime.tensorrt.options import BuildOptions, SizeRange
-from litestereo.runtime.tensorrt.plugin.blocks import find_blocks, replace_blocks
+from litestereo.runtime.tensorrt.plugin.blocks import find_blocks
+from litestereo.runtime.tensorrt.plugin.head import find_head
 from litestereo.runtime.tensorrt.plugin.library import load_library
+from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
+from litestereo.runtime.tensorrt.plugin.parts import replace_parts
 from litestereo.runtime.tensorrt.progress import Heartbeat, make_monitor
 
 __all__ = ["BuildRequest", "BuiltPlan", "Prepared", "build_plan", "prepare", "serialize"]
@@ -65,7 +68,7 @@ class BuiltPlan:
         timing_cache: what the build measured, earlier builds included.
         typing: "strong", "emulated" (8.6: half precision allowed, FP32 pinned), or "fp32".
         pinned: how many layers were pinned to FP32.
-        plugin_blocks: how many blocks the plugin computes.
+        plugin_parts: how many parts of the graph plugins compute.
         seconds: how long the build took.
     """
 
@@ -73,7 +76,7 @@ class BuiltPlan:
     timing_cache: bytes
     typing: str
     pinned: int
-    plugin_blocks: int
+    plugin_parts: int
     seconds: float
 
 
@@ -88,7 +91,7 @@ class Prepared:
         config: options of the build.
         typing: as in `BuiltPlan`.
         pinned: how many layers are pinned to FP32.
-        plugin_blocks: how many blocks the plugin computes.
+        plugin_parts: how many parts of the graph plugins compute.
         kept: weights and plugins that the network refers to.
     """
 
@@ -98,7 +101,7 @@ class Prepared:
     config: Any
     typing: str
     pinned: int
-    plugin_blocks: int
+    plugin_parts: int
     kept: list[object]
 
     def close(self) -> None:
@@ -158,10 +161,10 @@ def prepare(trt: Any, request: BuildRequest) -> Prepared:  # noqa: ANN401 - the 
     config = builder.create_builder_config()
     _set_options(trt, config, request.options)
     _set_sizes(builder, network, config, request)
-    plugin_blocks, kept = _use_plugin(trt, network, request)
+    plugin_parts, kept = _use_plugin(trt, network, request)
     typing, pinned = _set_precision(trt, network, config, request)
     _set_timing_cache(config, request.timing_cache)
-    return Prepared(builder, network, parser, config, typing, pinned, plugin_blocks, kept)
+    return Prepared(builder, network, parser, config, typing, pinned, plugin_parts, kept)
 
 
 def serialize(trt: Any, prepared: Prepared, *, name: str) -> BuiltPlan:  # noqa: ANN401
@@ -190,7 +193,7 @@ def serialize(trt: Any, prepared: Prepared, *, name: str) -> BuiltPlan:  # noqa:
         measured,
         prepared.typing,
         prepared.pinned,
-        prepared.plugin_blocks,
+        prepared.plugin_parts,
         seconds,
     )
 
@@ -274,19 +277,21 @@ def _use_plugin(
     network: Any,  # noqa: ANN401
     request: BuildRequest,
 ) -> tuple[int, list[object]]:
-    """Put the plugin in the place of the blocks that it computes, if there is a plugin.
+    """Put plugins in the places of the parts that they compute, if there is their library.
 
     Only in half: INT8 graphs quantise what is inside the blocks.
 
     Returns:
-        How many blocks these are, and what must live until the network is built.
+        How many parts these are, and what must live until the network is built.
     """
     path = request.options.plugin
     if not isinstance(path, Path) or request.precision != "fp16":
         return 0, []
     load_library(trt, path)
-    blocks = find_blocks(request.graph)
-    return len(blocks), replace_blocks(trt, network, blocks)
+    graph = read_graph(request.graph)
+    head = find_head(graph)
+    parts = [*find_blocks(graph), *([head] if head else [])]
+    return len(parts), replace_parts(trt, network, parts)
 
 
 def _set_precision(

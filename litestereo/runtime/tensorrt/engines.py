@@ -261,7 +261,7 @@ def _build(
     )
     attested = attest(trt, engine, islands=islands)
     del engine, runtime  # in this order: an engine must not outlive its runtime
-    plugin = f", {built.plugin_blocks} blocks by the plugin" if built.plugin_blocks else ""
+    plugin = f", {built.plugin_parts} parts by plugins" if built.plugin_parts else ""
     options.say(f"{name}: {attested}, {len(built.plan) / 1e6:.1f} MB{plugin}")
     if options.build.attest:
         precision = artifact.manifest.precision
@@ -276,7 +276,7 @@ def _build(
         "attestation": attested.to_json(),
         "typing": built.typing,
         "pinned_layers": built.pinned,
-        "plugin_blocks": built.plugin_blocks,
+        "plugin_parts": built.plugin_parts,
         "build_s": round(built.seconds, 1),
         "model": artifact.manifest.model,
         "weights_sha256": artifact.manifest.weights_sha256,

@@ -1,10 +1,7 @@
 """The plugin for ConvNeXt blocks: what is found, how weights are packed, what a network becomes."""
 
-import ctypes
 import math
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,18 +10,21 @@ import numpy as np
 import onnxruntime
 import pytest
 from convnext_graph import block_graph
+from plugin_kernels import compiled_kernels
 
 from litestereo.errors import EngineError, MissingDependencyError
 from litestereo.runtime.tensorrt.options import BuildOptions
 from litestereo.runtime.tensorrt.plugin import library
-from litestereo.runtime.tensorrt.plugin.blocks import CHANNELS, find_blocks, replace_blocks
+from litestereo.runtime.tensorrt.plugin.blocks import CHANNELS, find_blocks
 from litestereo.runtime.tensorrt.plugin.library import SOURCES, compile_library, library_path
+from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
+from litestereo.runtime.tensorrt.plugin.parts import replace_parts
 
 FOLDER = Path(library.__file__).parent
 
 
 def blocks_of(model):
-    return find_blocks(model.SerializeToString())
+    return find_blocks(read_graph(model.SerializeToString()))
 
 
 def product(a, b, d):
@@ -83,7 +83,7 @@ def test_weights_are_where_the_tensor_cores_want_them(channels, rng):
         y @ first.astype(np.float16).T.astype(float) @ second.astype(np.float16).T.astype(float)
     )
     np.testing.assert_allclose(
-        as_the_kernel_computes(block.weights, y, channels), expected, atol=1e-9
+        as_the_kernel_computes(block.constants[1], y, channels), expected, atol=1e-9
     )
 
 
@@ -95,7 +95,7 @@ def test_a_block_is_all_that_its_nodes_compute(rng):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (expected,) = session.run(None, {"x": x[None]})
     padded = np.pad(x, ((0, 0), (3, 3), (3, 3)))
-    taps, bias = block.taps[:49].reshape(7, 7, channels), block.taps[49]
+    taps, bias = block.constants[0][:49].reshape(7, 7, channels), block.constants[0][49]
     y = (
         sum(
             padded[:, i : i + size[0], j : j + size[1]] * taps[i, j][:, None, None]
@@ -107,24 +107,24 @@ def test_a_block_is_all_that_its_nodes_compute(rng):
     y = (y - y.mean(0)) / np.sqrt(y.var(0) + 1e-6)
     # The layers between, out of their packing.
     groups, chunks = channels // 16, channels // 4
-    inward, outward = block.weights.astype(float).reshape(chunks, 2, -1).transpose(1, 0, 2)
+    inward, outward = block.constants[1].astype(float).reshape(chunks, 2, -1).transpose(1, 0, 2)
     first = inward.reshape(chunks, groups, 8, 4, 2, 4).transpose(0, 4, 2, 1, 3, 5)
     first = first.reshape(4 * channels, channels)
     second = outward.reshape(chunks, groups, 4, 2, 4, 2, 2, 2).transpose(1, 2, 5, 3, 0, 6, 4, 7)
     second = second.reshape(channels, 4 * channels)
-    through = as_the_kernel_computes(block.weights, np.eye(channels)[:16], channels)
+    through = as_the_kernel_computes(block.constants[1], np.eye(channels)[:16], channels)
     np.testing.assert_allclose(through, (second @ first).T[:16], atol=1e-9)
-    h = np.einsum("oc,chw->ohw", first, y) + block.biases[: 4 * channels, None, None]
+    h = np.einsum("oc,chw->ohw", first, y) + block.constants[2][: 4 * channels, None, None]
     h = h * np.vectorize(math.erf)(h) + h
-    out = np.einsum("oc,chw->ohw", second, h) + block.biases[4 * channels :, None, None]
+    out = np.einsum("oc,chw->ohw", second, h) + block.constants[2][4 * channels :, None, None]
     np.testing.assert_allclose(x + out, expected[0], atol=0.02)
 
 
 def test_blocks_follow_each_other():
     found = blocks_of(block_graph(96, (8, 8), blocks=3, dtype=np.float16))
     assert [block.name for block in found] == [f"block{n}/sum" for n in range(3)]
-    assert [block.source for block in found] == ["x", "block0/sum.out", "block1/sum.out"]
-    assert [block.result for block in found] == [f"block{n}/sum.out" for n in range(3)]
+    assert [block.sources for block in found] == [("x",), ("block0/sum.out",), ("block1/sum.out",)]
+    assert [block.results for block in found] == [(f"block{n}/sum.out",) for n in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_what_others_read_within_a_block_is_left():
 
 def test_a_broken_graph_is_an_error_of_ours():
     with pytest.raises(EngineError, match="cannot be read"):
-        find_blocks(block_graph(48, (8, 8)).SerializeToString()[:-7])
+        read_graph(block_graph(48, (8, 8)).SerializeToString()[:-7])
 
 
 class Network:
@@ -209,13 +209,14 @@ class Trt:
 def test_a_plugin_stands_in_for_each_block():
     model = block_graph(48, (8, 8), blocks=2)
     network = Network(model)
-    kept = replace_blocks(Trt(), network, blocks_of(model))
+    kept = replace_parts(Trt(), network, blocks_of(model))
     first, second = network.layers[-2:]
-    assert [first.name, second.name] == ["block0/sum.block", "block1/sum.block"]
+    assert [first.name, second.name] == ["block0/sum.plugin", "block1/sum.plugin"]
     assert first.read[0].name == "x"
     assert second.read[0] is first.get_output(0), "what the plugin before it gives"
     end = next(layer for layer in network.layers if layer.name == "end")
     assert end.read == [second.get_output(0)]
+    assert all(array.flags.c_contiguous for block in blocks_of(model) for array in block.constants)
     sizes = [array.size for array in network.constants]
     assert sizes == 2 * [50 * 48, 8 * 48 * 48, 5 * 48]
     assert all(
@@ -224,8 +225,8 @@ def test_a_plugin_stands_in_for_each_block():
 
 
 def test_a_network_of_another_graph_is_refused():
-    with pytest.raises(EngineError, match="no tensors of the block block1/sum"):
-        replace_blocks(
+    with pytest.raises(EngineError, match="no tensors of the part block1/sum"):
+        replace_parts(
             Trt(), Network(block_graph(48, (8, 8))), blocks_of(block_graph(48, (8, 8), blocks=2))
         )
 
@@ -233,7 +234,7 @@ def test_a_network_of_another_graph_is_refused():
 def test_no_plugin_is_an_error():
     model = block_graph(48, (8, 8))
     with pytest.raises(EngineError, match="makes no plugin"):
-        replace_blocks(Trt(plugin=None), Network(model), blocks_of(model))
+        replace_parts(Trt(plugin=None), Network(model), blocks_of(model))
 
 
 def test_another_source_is_another_library(tmp_path, monkeypatch):
@@ -298,52 +299,21 @@ def test_engines_with_and_without_it_are_kept_apart(tmp_path):
     assert len({one, other, BuildOptions(plugin=None).to_json()["plugin"]}) == 3
 
 
-KERNEL = """
-#include "convnext_block.cuh"
-extern "C" int run(int c, void* x, void* t, void* w, void* b, void* out, int n, int y, int z) {
-    return litestereo::convnext_block(c, x, t, w, b, out, n, y, z, nullptr);
-}
-"""
-
-
-def compiled(folder, target):
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is not installed")
-    source, made = folder / "kernel.cu", folder / "kernel.so"
-    source.write_text(KERNEL)
-    number = target.removeprefix("sm_")
-    flags = [*library._FLAGS, f"-gencode=arch=compute_{number},code={target}", f"-I{FOLDER}"]
-    ran = subprocess.run(
-        ["nvcc", *flags, str(source), "-o", str(made)], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    return made
-
-
-def test_the_kernel_compiles_for_jetsons(tmp_path):
-    compiled(tmp_path, "sm_87")
+def test_the_kernels_compile_for_jetsons(tmp_path):
+    compiled_kernels(tmp_path, "sm_87")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("size", [(24, 78), (23, 75), (8, 8), (5, 3)])
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_the_kernel_computes_a_block(tmp_path, channels, size):
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
-    major, minor = torch.cuda.get_device_capability()
-    run = ctypes.CDLL(str(compiled(tmp_path, f"sm_{major}{minor}"))).run
+def test_the_kernel_computes_a_block(kernels, channels, size):
     model = block_graph(channels, size)
     (block,) = blocks_of(model)
     x = np.random.default_rng(1).normal(size=(2, channels, *size)).astype(np.float16)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     expected = [session.run(None, {"x": one[None].astype(np.float32)})[0][0] for one in x]
-    last = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 3, 1))).cuda()
-    out = torch.full_like(last, float("nan"))
-    arrays = [torch.from_numpy(a.copy()).cuda() for a in (block.taps, block.weights, block.biases)]
-    pointers = [ctypes.c_void_p(a.data_ptr()) for a in (last, *arrays, out)]
-    assert run(channels, *pointers, 2, *size) == 0
-    torch.cuda.synchronize()
-    found = out.cpu().numpy().astype(np.float32).transpose(0, 3, 1, 2)
+    read = [np.ascontiguousarray(x.transpose(0, 2, 3, 1)), *block.constants]
+    (out,) = kernels.run("block", read, [(2, *size, channels)], np.float16, channels, 2, *size)
+    found = out.astype(np.float32).transpose(0, 3, 1, 2)
     error = np.linalg.norm(found - np.stack(expected)) / np.linalg.norm(np.stack(expected))
     assert error < 1e-3, error

@@ -1,65 +1,36 @@
-"""Find the ConvNeXt blocks of a graph, and put one plugin layer in the place of each.
-
-Only the engine differs: the artefact stays an ONNX graph that everything runs.
-"""
+"""Find the ConvNeXt blocks (arXiv 2201.03545) of a graph, each for one plugin."""
 
 from __future__ import annotations
-
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.errors import EngineError
-from litestereo.runtime.tensorrt.plugin.library import NAME, VERSION
-from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph, OnnxNode, read_graph
+from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph, OnnxNode
+from litestereo.runtime.tensorrt.plugin.parts import Part
 
-__all__ = ["CHANNELS", "Block", "find_blocks", "pack_pixelwise", "replace_blocks"]
+__all__ = ["BLOCK", "CHANNELS", "find_blocks", "pack_pixelwise"]
+
+BLOCK = "LitestereoConvNeXtBlock"
+"""The plugin's name."""
 
 CHANNELS = (48, 96, 192)
-"""For which the plugin has a kernel."""
+"""For which it has a kernel."""
 
 _EPSILON = 1e-6
 # What follows a block's depthwise convolution, after GELU's factors went into the weights.
 _CHAIN = ("Transpose", "LayerNormalization", "Transpose", "Conv")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """A ConvNeXt block (arXiv 2201.03545) of a graph, as the plugin wants it.
+def find_blocks(graph: OnnxGraph) -> list[Part]:
+    """Return the blocks of a graph that the plugin computes, in order.
 
-    Attributes:
-        name: of the node that ends it.
-        source: the tensor that it reads.
-        result: the tensor that it gives.
-        taps: (50, C) float32: the depthwise 7x7 row by row, then its bias.
-        weights: (8 C C,) float16: both pixelwise layers, see `pack_pixelwise`.
-        biases: (5 C,) float32: the first layer's 4 C, the second's C.
-    """
-
-    name: str
-    source: str
-    result: str
-    taps: NDArray[np.float32]
-    weights: NDArray[np.float16]
-    biases: NDArray[np.float32]
-
-
-def find_blocks(content: bytes) -> list[Block]:
-    """Return the blocks of an FP16 artefact's graph, in the order that they are computed.
+    The constants are (50, C) float32, the depthwise 7x7 row by row and its bias; (8 C C,) float16,
+    both pixelwise layers, see `pack_pixelwise`; (5 C,) float32, the first layer's 4 C biases and
+    the second's C. The norm's scale and shift are in the first layer.
 
     Args:
-        content: the artefact's bytes.
-
-    Raises:
-        EngineError: they are no ONNX graph.
+        graph: of an FP16 artefact.
     """
-    try:
-        graph = read_graph(content)
-    except (IndexError, UnicodeDecodeError, ValueError) as error:
-        raise EngineError(f"the graph cannot be read: {error}; export it again") from error
     found = (_block(graph, node) for node in graph.nodes if node.kind == "Conv")
     return [block for block in found if block is not None]
 
@@ -86,53 +57,7 @@ def pack_pixelwise(
     return np.stack(parts, 1).astype(np.float16).ravel()
 
 
-def replace_blocks(trt: Any, network: Any, blocks: list[Block]) -> list[object]:  # noqa: ANN401
-    """Let the readers of each block's result read a plugin's instead.
-
-    TensorRT drops what nobody reads any more. It does not copy weights before it builds: keep what
-    is returned until then.
-
-    Args:
-        trt: the module `tensorrt`, the plugin's library loaded.
-        network: an INetworkDefinition, the graph parsed.
-        blocks: of that graph.
-
-    Raises:
-        EngineError: the network has other tensors than the graph, or TensorRT makes no plugin.
-    """
-    tensors: dict[str, Any] = {}
-    readers = defaultdict(list)
-    for layer in (network.get_layer(index) for index in range(network.num_layers)):
-        for index in range(layer.num_inputs):
-            tensor = layer.get_input(index)
-            if tensor is not None:
-                tensors[tensor.name] = tensor
-                readers[tensor.name].append((layer, index))
-        for index in range(layer.num_outputs):
-            tensors[layer.get_output(index).name] = layer.get_output(index)
-    creator = trt.get_plugin_registry().get_plugin_creator(NAME, VERSION, "")
-    kept: list[object] = []
-    for block in blocks:
-        if block.source not in tensors or block.result not in tensors:
-            raise EngineError(f"TensorRT's network has no tensors of the block {block.name}")
-        inputs = [tensors[block.source]]
-        for array in (block.taps, block.weights, block.biases):
-            kept.append(array.ravel())
-            constant = network.add_constant((array.size,), kept[-1])
-            inputs.append(constant.get_output(0))
-        plugin = creator.create_plugin(NAME, trt.PluginFieldCollection([]))
-        if plugin is None:
-            raise EngineError(f"TensorRT {trt.__version__} makes no plugin {NAME}")
-        layer = network.add_plugin_v2(inputs, plugin)
-        layer.name = f"{block.name}.block"  # the layers that it replaces keep their names
-        kept.append(plugin)
-        tensors[block.result] = layer.get_output(0)
-        for reader, index in readers[block.result]:
-            reader.set_input(index, layer.get_output(0))
-    return kept
-
-
-def _block(graph: OnnxGraph, depthwise: OnnxNode) -> Block | None:
+def _block(graph: OnnxGraph, depthwise: OnnxNode) -> Part | None:
     """Return the block that begins with a depthwise convolution, None if none does."""
     chain = [depthwise]
     for kind in _CHAIN:
@@ -165,13 +90,16 @@ def _block(graph: OnnxGraph, depthwise: OnnxNode) -> Block | None:
     ):
         return None
     matrix = first[0][:, :, 0, 0]
-    return Block(
+    return Part(
         name=end.name,
-        source=depthwise.inputs[0],
-        result=end.outputs[0],
-        taps=np.concatenate([kernel.reshape(channels, 49).T, bias[None]]),
-        weights=pack_pixelwise(matrix * scale, second[0][:, :, 0, 0]),
-        biases=np.concatenate([first[1] + matrix @ shift, second[1]]),
+        plugin=BLOCK,
+        sources=(depthwise.inputs[0],),
+        results=(end.outputs[0],),
+        constants=(
+            np.ascontiguousarray(np.concatenate([kernel.reshape(channels, 49).T, bias[None]])),
+            pack_pixelwise(matrix * scale, second[0][:, :, 0, 0]),
+            np.concatenate([first[1] + matrix @ shift, second[1]]),
+        ),
     )
 
 

@@ -5,7 +5,7 @@
 // channels through both layers on the tensor cores, and they add up what came out. Hidden values never leave the
 // registers: what the first product leaves in a thread is what the second wants there.
 //
-// The order of the weights is that of `litestereo/runtime/tensorrt/fusion.py`, `pack_pixelwise`.
+// The order of the weights is that of `blocks.py`, `pack_pixelwise`.
 #pragma once
 
 #include <cooperative_groups.h>
@@ -13,6 +13,8 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+
+#include "tensor_cores.cuh"
 
 namespace litestereo {
 
@@ -23,7 +25,6 @@ constexpr int kHiddenWarps = 2;          // 32 hidden channels each in one step
 constexpr int kThreads = 32 * kRowWarps * kHiddenWarps;
 constexpr int kStepHidden = 32 * kHiddenWarps;
 constexpr float kEpsilon = 1e-6f;
-
 
 template <int CHANNELS, int SPLIT_, int STAGES_, int PASS_, int RESIDENT_ = 1>
 struct Plan {
@@ -65,14 +66,6 @@ __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" :
 template <int LEFT>
 __device__ inline void wait_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 
-// d += a * b, 16x8x16, half in and float out.
-__device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 __device__ inline uint32_t as_halves(float low, float high) {
     const __half2 pair = __floats2half2_rn(low, high);
     return *reinterpret_cast<const uint32_t*>(&pair);
@@ -86,14 +79,6 @@ __device__ inline float folded_gelu(float x) {
     float erf;
     asm("tanh.approx.f32 %0, %1;" : "=f"(erf) : "f"(p * x));
     return fmaf(x, erf, x);
-}
-
-// Over THREADS neighbouring threads.
-template <int THREADS>
-__device__ inline float sum_of(float x) {
-#pragma unroll
-    for (int other = THREADS / 2; other > 0; other /= 2) x += __shfl_xor_sync(0xffffffffu, x, other);
-    return x;
 }
 
 // The depthwise 7x7 of 8 pixels in a row, two channels a thread.

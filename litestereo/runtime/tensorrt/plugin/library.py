@@ -15,11 +15,11 @@ from litestereo.errors import EngineError, MissingDependencyError
 
 __all__ = ["SOURCES", "compile_library", "digest", "installed", "library_path", "load_library"]
 
-SOURCES = ("plugin.cu", "convnext_block.cuh")
+SOURCES = ("plugin.cu", "convnext_block.cuh", "disparity_head.cuh", "tensor_cores.cuh")
 """What it is compiled from; beside this module."""
 
-NAME, VERSION = "LitestereoConvNeXtBlock", "1"
-"""The plugin's, in TensorRT's registry."""
+VERSION = "1"
+"""Of all plugins, in TensorRT's registry."""
 
 _FLAGS = (
     *("-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC,-fvisibility=hidden"),
@@ -115,13 +115,15 @@ def load_library(trt: Any, path: Path) -> None:  # noqa: ANN401 - the module
         libnvinfer = ctypes.CDLL(_libnvinfer())
         libnvinfer.getPluginRegistry.restype = ctypes.c_void_p
         registry = ctypes.c_void_p(libnvinfer.getPluginRegistry())
-        ctypes.CDLL(str(path)).litestereo_register(registry)
+        register = ctypes.CDLL(str(path)).litestereo_register
+        register.restype = ctypes.c_bool
+        taken = register(registry)
     except (AttributeError, OSError) as error:
         raise EngineError(
             f"the plugin {path} cannot be loaded: {error}; compile it anew with "
             "python -m litestereo.runtime.tensorrt.plugin, or remove it"
         ) from error
-    if trt.get_plugin_registry().get_plugin_creator(NAME, VERSION, "") is None:
+    if not taken:
         raise EngineError(f"TensorRT {trt.__version__} does not take the plugin {path}")
     _loaded.add((id(trt), path))
 

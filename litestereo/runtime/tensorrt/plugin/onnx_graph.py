@@ -8,10 +8,12 @@ from __future__ import annotations
 import struct
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from litestereo.errors import EngineError
 from litestereo.runtime.protobuf import fields, varint
 
 __all__ = ["OnnxGraph", "OnnxNode", "read_graph"]
@@ -19,12 +21,10 @@ __all__ = ["OnnxGraph", "OnnxNode", "read_graph"]
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_TYPE, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 1, 2, 3, 8
+_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_TEXT, _ATTRIBUTE_INTS = 1, 2, 3, 4, 8
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 8, 9
-_DTYPES: dict[int, np.dtype[np.floating]] = {
-    1: np.dtype("<f4"),
-    10: np.dtype("<f2"),
-}  # FLOAT and FLOAT16 of TensorProto.DataType
+# FLOAT, INT64 and FLOAT16 of TensorProto.DataType.
+_DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 7: np.dtype("<i8"), 10: np.dtype("<f2")}
 
 
 @dataclass(slots=True, eq=False)
@@ -36,14 +36,14 @@ class OnnxNode:
         name: unique in a graph that stereo-export wrote.
         inputs: names of the tensors that it reads.
         outputs: names of the tensors that it writes.
-        attributes: those that are a number or integers.
+        attributes: those that are a number, integers (a tuple of one, too) or a text.
     """
 
     kind: str = ""
     name: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-    attributes: dict[str, float | tuple[int, ...]] = field(default_factory=dict)
+    attributes: dict[str, float | tuple[int, ...] | str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,13 +52,23 @@ class OnnxGraph:
 
     Attributes:
         nodes: in the order that they are computed.
-        weights: floating ones, by name.
+        weights: floating ones and whole numbers, by name.
         readers: the nodes that read a tensor, by its name.
+        producers: the node that writes a tensor, by its name.
     """
 
     nodes: list[OnnxNode]
-    weights: dict[str, NDArray[np.floating]]
+    weights: dict[str, NDArray[Any]]
     readers: dict[str, list[OnnxNode]]
+    producers: dict[str, OnnxNode]
+
+    def producer(self, name: str) -> OnnxNode | None:
+        """Return the node that writes a tensor, None if it is the graph's own.
+
+        Args:
+            name: of the tensor.
+        """
+        return self.producers.get(name)
 
     def only_reader(self, node: OnnxNode, kind: str) -> OnnxNode | None:
         """Return the one node that reads a node's output, if it is of that type.
@@ -78,11 +88,17 @@ def read_graph(content: bytes) -> OnnxGraph:
         content: an ONNX file's bytes.
 
     Raises:
-        IndexError: they end within a number.
-        ValueError: they are no ONNX model, or a part of one.
+        EngineError: they are no ONNX model, or a part of one.
     """
+    try:
+        return _read(content)
+    except (IndexError, UnicodeDecodeError, ValueError, struct.error) as error:
+        raise EngineError(f"the graph cannot be read: {error}; export it again") from error
+
+
+def _read(content: bytes) -> OnnxGraph:
     nodes: list[OnnxNode] = []
-    weights: dict[str, NDArray[np.floating]] = {}
+    weights: dict[str, NDArray[Any]] = {}
     for number, _, model_value in fields(memoryview(content)):
         if number != _MODEL_GRAPH:
             continue
@@ -95,7 +111,8 @@ def read_graph(content: bytes) -> OnnxGraph:
     for node in nodes:
         for name in node.inputs:
             readers[name].append(node)
-    return OnnxGraph(nodes, weights, readers)
+    producers = {name: node for node in nodes for name in node.outputs}
+    return OnnxGraph(nodes, weights, readers, producers)
 
 
 def _node(message: memoryview) -> OnnxNode:
@@ -114,14 +131,17 @@ def _node(message: memoryview) -> OnnxNode:
     return node
 
 
-def _attribute(message: memoryview) -> dict[str, float | tuple[int, ...]]:
-    name, found = "", None
+def _attribute(message: memoryview) -> dict[str, float | tuple[int, ...] | str]:
+    name = ""
+    found: float | str | None = None
     integers: list[int] = []
     for number, _, value in fields(message):
         if number == _ATTRIBUTE_NAME:
             name = _text(value)
         elif number == _ATTRIBUTE_FLOAT:
             found = float(struct.unpack("<f", value)[0])
+        elif number == _ATTRIBUTE_TEXT:
+            found = _text(value)
         elif number in (_ATTRIBUTE_INT, _ATTRIBUTE_INTS):
             integers += _integers(value)
     if integers:
@@ -129,8 +149,8 @@ def _attribute(message: memoryview) -> dict[str, float | tuple[int, ...]]:
     return {} if found is None else {name: found}
 
 
-def _weights(message: memoryview) -> dict[str, NDArray[np.floating]]:
-    """Return a tensor by name, if it is of floats and kept in one piece."""
+def _weights(message: memoryview) -> dict[str, NDArray[Any]]:
+    """Return a tensor by name, if it is of a type used here and kept in one piece."""
     name, kind, shape, raw = "", 0, [], None
     for number, _, value in fields(message):
         if number == _TENSOR_DIMS:

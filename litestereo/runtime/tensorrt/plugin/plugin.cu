@@ -1,24 +1,38 @@
-// TensorRT's view of `convnext_block.cuh`: a plugin without state. Its weights come as inputs from constants of the
-// network, so an engine keeps and moves them as it does its own.
+// TensorRT's view of the kernels: plugins without state. Weights come as inputs from constants of the network, so an
+// engine keeps and moves them as it does its own.
 #include <NvInferRuntime.h>
 
 #include <cstring>
 
 #include "convnext_block.cuh"
+#include "disparity_head.cuh"
 
 namespace {
 
 using nvinfer1::DataType;
+using nvinfer1::DimsExprs;
+using nvinfer1::IExprBuilder;
+using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
 
-constexpr char const* kName = "LitestereoConvNeXtBlock";
 constexpr char const* kVersion = "1";
 
-class ConvNeXtBlock final : public nvinfer1::IPluginV2DynamicExt {
+// A tensor as a kernel wants it: pictures have their channels last, all else stands in a row.
+struct Wanted {
+    DataType type;
+    TensorFormat format;
+};
+constexpr Wanted kPicture = {DataType::kHALF, TensorFormat::kHWC8};
+constexpr Wanted kHalves = {DataType::kHALF, TensorFormat::kLINEAR};
+constexpr Wanted kFloats = {DataType::kFLOAT, TensorFormat::kLINEAR};
+
+// What is the same for all; `Self` has kName, kOutputs and kWanted, of inputs and then outputs.
+template <class Self>
+class Stateless : public nvinfer1::IPluginV2DynamicExt {
 public:
-    char const* getPluginType() const noexcept override { return kName; }
+    char const* getPluginType() const noexcept override { return Self::kName; }
     char const* getPluginVersion() const noexcept override { return kVersion; }
-    int32_t getNbOutputs() const noexcept override { return 1; }
+    int32_t getNbOutputs() const noexcept override { return Self::kOutputs; }
     int32_t initialize() noexcept override { return 0; }
     void terminate() noexcept override {}
     size_t getSerializationSize() const noexcept override { return std::strlen(kVersion); }
@@ -26,51 +40,73 @@ public:
     void destroy() noexcept override { delete this; }
     void setPluginNamespace(char const*) noexcept override {}
     char const* getPluginNamespace() const noexcept override { return ""; }
-    nvinfer1::IPluginV2DynamicExt* clone() const noexcept override { return new ConvNeXtBlock; }
-
-    DataType getOutputDataType(int32_t, DataType const* types, int32_t) const noexcept override { return types[0]; }
-
-    nvinfer1::DimsExprs getOutputDimensions(int32_t, nvinfer1::DimsExprs const* inputs, int32_t,
-                                            nvinfer1::IExprBuilder&) noexcept override {
-        return inputs[0];
+    nvinfer1::IPluginV2DynamicExt* clone() const noexcept override { return new Self; }
+    // Half or float is chosen with the format; here both are called float.
+    DataType getOutputDataType(int32_t, DataType const*, int32_t) const noexcept override { return DataType::kFLOAT; }
+    bool supportsFormatCombination(int32_t at, PluginTensorDesc const* tensors, int32_t, int32_t) noexcept override {
+        return tensors[at].type == Self::kWanted[at].type && tensors[at].format == Self::kWanted[at].format;
     }
-
-    // x, taps, weights, biases, result.
-    bool supportsFormatCombination(int32_t at, nvinfer1::PluginTensorDesc const* tensors, int32_t,
-                                   int32_t) noexcept override {
-        static constexpr DataType kTypes[] = {DataType::kHALF, DataType::kFLOAT, DataType::kHALF, DataType::kFLOAT,
-                                              DataType::kHALF};
-        auto const format = at == 0 || at == 4 ? TensorFormat::kHWC8 : TensorFormat::kLINEAR;
-        return tensors[at].type == kTypes[at] && tensors[at].format == format;
-    }
-
     void configurePlugin(nvinfer1::DynamicPluginTensorDesc const*, int32_t, nvinfer1::DynamicPluginTensorDesc const*,
                          int32_t) noexcept override {}
-
-    size_t getWorkspaceSize(nvinfer1::PluginTensorDesc const*, int32_t, nvinfer1::PluginTensorDesc const*,
+    size_t getWorkspaceSize(PluginTensorDesc const*, int32_t, PluginTensorDesc const*,
                             int32_t) const noexcept override {
         return 0;
     }
+};
 
-    int32_t enqueue(nvinfer1::PluginTensorDesc const* descriptions, nvinfer1::PluginTensorDesc const*,
-                    void const* const* inputs, void* const* outputs, void*, cudaStream_t stream) noexcept override {
-        auto const& size = descriptions[0].dims;
-        return litestereo::convnext_block(size.d[1], inputs[0], inputs[1], inputs[2], inputs[3], outputs[0], size.d[0],
-                                          size.d[2], size.d[3], stream);
+class ConvNeXtBlock final : public Stateless<ConvNeXtBlock> {
+public:
+    static constexpr char const* kName = "LitestereoConvNeXtBlock";
+    static constexpr int32_t kOutputs = 1;
+    static constexpr Wanted kWanted[] = {kPicture, kFloats, kHalves, kFloats, kPicture};
+
+    DimsExprs getOutputDimensions(int32_t, DimsExprs const* inputs, int32_t, IExprBuilder&) noexcept override {
+        return inputs[0];
+    }
+    int32_t enqueue(PluginTensorDesc const* inputs, PluginTensorDesc const*, void const* const* in, void* const* out,
+                    void*, cudaStream_t stream) noexcept override {
+        auto const* const size = inputs[0].dims.d;
+        return litestereo::convnext_block(size[1], in[0], in[1], in[2], in[3], out[0], size[0], size[2], size[3],
+                                          stream);
     }
 };
 
+class DisparityHead final : public Stateless<DisparityHead> {
+public:
+    static constexpr char const* kName = "LitestereoDisparityHead";
+    static constexpr int32_t kOutputs = 2;
+    static constexpr Wanted kWanted[] = {kPicture, kPicture, kHalves, kFloats, kFloats};
+
+    DimsExprs getOutputDimensions(int32_t, DimsExprs const* inputs, int32_t, IExprBuilder& make) noexcept override {
+        DimsExprs size(inputs[1]);
+        size.d[1] = make.constant(1);
+        for (int axis : {2, 3})
+            size.d[axis] = make.operation(nvinfer1::DimensionOperation::kPROD, *size.d[axis], *make.constant(2));
+        return size;
+    }
+    size_t getWorkspaceSize(PluginTensorDesc const* inputs, int32_t, PluginTensorDesc const*,
+                            int32_t) const noexcept override {
+        auto const* const quarter = inputs[0].dims.d;
+        return litestereo::head_workspace_bytes(quarter[0], 4 * quarter[2], 4 * quarter[3]);
+    }
+    int32_t enqueue(PluginTensorDesc const* inputs, PluginTensorDesc const*, void const* const* in, void* const* out,
+                    void* workspace, cudaStream_t stream) noexcept override {
+        auto const* const quarter = inputs[0].dims.d;
+        return litestereo::disparity_head(in[0], in[1], in[2], out[0], out[1], workspace, quarter[0], 4 * quarter[2],
+                                          4 * quarter[3], stream);
+    }
+};
+
+template <class Plugin>
 class Creator final : public nvinfer1::IPluginCreator {
 public:
-    char const* getPluginName() const noexcept override { return kName; }
+    char const* getPluginName() const noexcept override { return Plugin::kName; }
     char const* getPluginVersion() const noexcept override { return kVersion; }
     nvinfer1::PluginFieldCollection const* getFieldNames() noexcept override { return &fields_; }
     nvinfer1::IPluginV2* createPlugin(char const*, nvinfer1::PluginFieldCollection const*) noexcept override {
-        return new ConvNeXtBlock;
+        return new Plugin;
     }
-    nvinfer1::IPluginV2* deserializePlugin(char const*, void const*, size_t) noexcept override {
-        return new ConvNeXtBlock;
-    }
+    nvinfer1::IPluginV2* deserializePlugin(char const*, void const*, size_t) noexcept override { return new Plugin; }
     void setPluginNamespace(char const*) noexcept override {}
     char const* getPluginNamespace() const noexcept override { return ""; }
 
@@ -83,6 +119,7 @@ private:
 // Called once per process with what `getPluginRegistry` returns. TensorRT's own `loadLibrary` is not used: in a process
 // with libtorch's symbols it ends in "free(): invalid pointer" (8.6).
 extern "C" __attribute__((visibility("default"))) bool litestereo_register(nvinfer1::IPluginRegistry* registry) {
-    static Creator creator;
-    return registry->registerCreator(creator, "");
+    static Creator<ConvNeXtBlock> block;
+    static Creator<DisparityHead> head;
+    return registry->registerCreator(block, "") && registry->registerCreator(head, "");
 }
