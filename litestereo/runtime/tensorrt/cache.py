@@ -21,7 +21,7 @@ from litestereo.runtime.files import write_atomic
 from litestereo.runtime.reading import JSON_MOST_BYTES, json_from, read_file
 from litestereo.runtime.tensorrt.lock import CannotLockError, locked
 
-__all__ = ["CacheKey", "CachedEngine", "EngineCache", "default_folder"]
+__all__ = ["CacheKey", "CachedEngine", "EngineCache", "default_folder", "doubt_about"]
 
 FORMAT_VERSION = 1
 
@@ -143,7 +143,7 @@ class EngineCache:
             unread = "its sidecar" if plan is not None else "its plan"
             reason = f"the cached engine is incomplete ({unread} is missing or broken): building"
             return None, "" if plan is None and sidecar is None else reason
-        if doubt := _doubt(self.folder, path):
+        if doubt := doubt_about(self.folder, path):
             return None, f"the cached engine is not trusted ({doubt}): building"
         if differing := key.difference(sidecar["key"]):
             return None, f"the cached engine is another's: {'; '.join(differing)}: building"
@@ -203,13 +203,17 @@ def default_folder() -> Path:
     return root / "litestereo" / "engines"
 
 
-def _doubt(folder: Path, plan: Path) -> str:
-    """Say why a plan may be a stranger's, for TensorRT runs plans as code; "" if it is not.
+def doubt_about(folder: Path, file: Path) -> str:
+    """Say why a plan or plugin may be a stranger's, for both run as code; "" if it is not.
 
     Root takes what users own: containers mount folders of theirs. Not from a folder like /tmp.
+
+    Args:
+        folder: the engine cache.
+        file: a file in it.
     """
     try:
-        modes = {path: path.stat() for path in (folder, plan)}
+        modes = {path: path.stat() for path in (folder, file)}
     except OSError as error:
         return f"{folder}: {error.strerror or error}"
     user, shared = os.geteuid(), modes[folder].st_mode & stat.S_IWOTH

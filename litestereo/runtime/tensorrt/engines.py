@@ -15,7 +15,13 @@ from litestereo.runtime.files import write_atomic
 from litestereo.runtime.tensorrt.artifact import Artifact
 from litestereo.runtime.tensorrt.attestation import attest
 from litestereo.runtime.tensorrt.builder import BuildRequest, build_plan
-from litestereo.runtime.tensorrt.cache import CachedEngine, CacheKey, EngineCache, default_folder
+from litestereo.runtime.tensorrt.cache import (
+    CachedEngine,
+    CacheKey,
+    EngineCache,
+    default_folder,
+    doubt_about,
+)
 from litestereo.runtime.tensorrt.library import own_words, version_of
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.plugin.library import installed, load_library
@@ -121,9 +127,14 @@ def plugin_of(
     plugin = options.build.plugin
     if plugin is None or artifact.manifest.precision != "fp16":
         return None
-    if plugin == "auto":
-        return installed(trt, options.cache_dir or default_folder(), info.sm)
-    return plugin
+    if plugin != "auto":
+        return plugin
+    folder = options.cache_dir or default_folder()
+    found = installed(trt, folder, info.sm)
+    if found is not None and (doubt := doubt_about(folder, found)):
+        options.say(f"the plugin is not trusted ({doubt}): building without it")
+        return None
+    return found
 
 
 def engine_name(artifact: Artifact, sizes: SizeRange) -> str:

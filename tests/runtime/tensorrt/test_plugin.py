@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
-from convnext_graph import block_graph
+from plugin_graphs import block_graph
 from plugin_kernels import compiled_kernels
 
 from litestereo.errors import EngineError, MissingDependencyError
-from litestereo.runtime.tensorrt.options import BuildOptions
+from litestereo.runtime.tensorrt.engines import plugin_of
+from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions
 from litestereo.runtime.tensorrt.plugin import library
 from litestereo.runtime.tensorrt.plugin.blocks import CHANNELS, find_blocks
 from litestereo.runtime.tensorrt.plugin.library import SOURCES, compile_library, library_path
@@ -122,7 +123,7 @@ def test_a_block_is_all_that_its_nodes_compute(rng):
 
 def test_blocks_follow_each_other():
     found = blocks_of(block_graph(96, (8, 8), blocks=3, dtype=np.float16))
-    assert [block.name for block in found] == [f"block{n}/sum" for n in range(3)]
+    assert [block.name for block in found] == [f"block{n}/sum.out" for n in range(3)]
     assert [block.sources for block in found] == [("x",), ("block0/sum.out",), ("block1/sum.out",)]
     assert [block.results for block in found] == [(f"block{n}/sum.out",) for n in range(3)]
 
@@ -132,18 +133,12 @@ def test_blocks_follow_each_other():
     [
         block_graph(48, (8, 8), epsilon=1e-3),
         block_graph(48, (8, 8), axis=2),
+        block_graph(48, (8, 8), dilations=[2, 2], pads=[6, 6, 6, 6]),
         block_graph(64, (8, 8)),
     ],
-    ids=["another epsilon", "another axis", "channels without a kernel"],
+    ids=["another epsilon", "another axis", "dilated", "channels without a kernel"],
 )
 def test_what_the_kernel_does_not_compute_is_left(model):
-    assert blocks_of(model) == []
-
-
-def test_what_others_read_within_a_block_is_left():
-    model = block_graph(48, (8, 8))
-    model.graph.node[-1].input[0] = "block0/mul.out"
-    model.graph.node.add(op_type="Identity", input=["block0/sum.out"], output=["z"])
     assert blocks_of(model) == []
 
 
@@ -199,11 +194,14 @@ class Trt:
 
     def __init__(self, plugin="plugin"):
         self.creator = SimpleNamespace(create_plugin=lambda name, fields: plugin)
+        self.libraries = []
 
     PluginFieldCollection = list
 
     def get_plugin_registry(self):
-        return SimpleNamespace(get_plugin_creator=lambda *key: self.creator)
+        return SimpleNamespace(
+            get_plugin_creator=lambda *key: self.creator, load_library=self.libraries.append
+        )
 
 
 def test_a_plugin_stands_in_for_each_block():
@@ -211,7 +209,7 @@ def test_a_plugin_stands_in_for_each_block():
     network = Network(model)
     kept = replace_parts(Trt(), network, blocks_of(model))
     first, second = network.layers[-2:]
-    assert [first.name, second.name] == ["block0/sum.plugin", "block1/sum.plugin"]
+    assert [first.name, second.name] == ["block0/sum.out.plugin", "block1/sum.out.plugin"]
     assert first.read[0].name == "x"
     assert second.read[0] is first.get_output(0), "what the plugin before it gives"
     end = next(layer for layer in network.layers if layer.name == "end")
@@ -283,11 +281,23 @@ def test_without_nvcc_it_says_where_to_get_it(tmp_path, monkeypatch):
         compile_library(tmp_path / "plugin.so", sm="sm_87")
 
 
-def test_a_library_that_cannot_be_loaded_says_what_to_do(tmp_path):
-    broken = tmp_path / "plugin.so"
-    broken.write_bytes(b"no library")
-    with pytest.raises(EngineError, match=r"cannot be loaded.*tensorrt\.plugin"):
-        library.load_library(Trt(), broken)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_library_that_cannot_be_loaded_says_what_to_do(tmp_path, there):
+    file, trt = tmp_path / "plugin.so", Trt()
+    trt.creator = None
+    if there:
+        file.write_bytes(b"no library")
+    with pytest.raises(EngineError, match=r"cannot load the plugins.*tensorrt\.plugin"):
+        library.load_library(trt, file)
+    assert trt.libraries == [str(file)] * there
+
+
+def test_a_library_is_loaded_once(tmp_path):
+    file, trt = tmp_path / "plugin.so", Trt()
+    file.write_bytes(b"library")
+    library.load_library(trt, file)
+    library.load_library(trt, file)
+    assert trt.libraries == [str(file)]
 
 
 def test_engines_with_and_without_it_are_kept_apart(tmp_path):
@@ -297,6 +307,31 @@ def test_engines_with_and_without_it_are_kept_apart(tmp_path):
     path.write_bytes(b"2")
     other = BuildOptions(plugin=path).to_json()["plugin"]
     assert len({one, other, BuildOptions(plugin=None).to_json()["plugin"]}) == 3
+
+
+def chosen(folder, *, precision="fp16", said=None, **build):
+    """Return the plugin of an artefact's engine."""
+    options = GpuOptions(cache_dir=folder, build=BuildOptions(**build), progress=said)
+    artifact = SimpleNamespace(manifest=SimpleNamespace(precision=precision))
+    return plugin_of(Trt(), artifact, info=SimpleNamespace(sm="sm_87"), options=options)
+
+
+def test_what_was_compiled_is_used_for_half(tmp_path):
+    assert chosen(tmp_path) is None
+    compiled = library_path(tmp_path, tensorrt=Trt.__version__, sm="sm_87")
+    compiled.write_bytes(b"library")
+    assert chosen(tmp_path) == compiled
+    assert chosen(tmp_path, plugin=None) is None
+    assert chosen(tmp_path, plugin=Path("own.so")) == Path("own.so")
+    assert chosen(tmp_path, precision="fp32") is chosen(tmp_path, precision="int8") is None
+
+
+def test_what_everybody_may_write_is_not_used(tmp_path):
+    compiled, said = library_path(tmp_path, tensorrt=Trt.__version__, sm="sm_87"), []
+    compiled.write_bytes(b"library")
+    compiled.chmod(0o666)
+    assert chosen(tmp_path, said=said.append) is None
+    assert "everybody may write" in said[0]
 
 
 def test_the_kernels_compile_for_jetsons(tmp_path):

@@ -4,10 +4,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx.utils import Extractor
+from plugin_graphs import head_graph
 
 from litestereo import models
-from litestereo.assets import bundled_artifact
 from litestereo.export.options import ExportOptions
 from litestereo.export.pipeline import fp32_graph
 from litestereo.export.simplify import simplify
@@ -16,10 +15,8 @@ from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
 
 
 @pytest.fixture(scope="module")
-def master():
-    model = models.create("las1").eval()
-    models.load_weights(model, bundled_artifact("las1"))
-    return simplify(fp32_graph(model, options=ExportOptions(model="las1")))
+def model():
+    return head_graph((64, 96))
 
 
 def head_of(model):
@@ -42,30 +39,44 @@ def changed(model, name, attribute=None, value=None, constant=None):
     return copy
 
 
-def by_kind(model, kind):
-    """Return the last node of a kind that the end consists of."""
-    skipped = ("cost_agg", "fnet")
-    nodes = (node for node in model.graph.node if node.op_type == kind)
-    return [node.name for node in nodes if not any(part in node.name for part in skipped)][-1]
+def last(model, kind):
+    return [node.name for node in model.graph.node if node.op_type == kind][-1]
 
 
-def test_the_end_is_found(master):
-    head = head_of(master)
-    written = {name for node in master.graph.node for name in node.output}
-    assert {*head.sources, *head.results} <= written
+def test_the_end_is_found(model):
+    head = head_of(model)
+    assert head.sources == ("cost", "features")
+    ends = [node.input[0] for node in model.graph.node if node.op_type == "Flatten"]
+    assert list(head.results) == ends
     assert [array.shape for array in head.constants] == [(4096,)]
 
 
-def test_another_end_is_left(master):
-    assert head_of(master) is not None
-    four = np.array([1, 1, 2, 2], np.float32)
-    resize = by_kind(master, "Resize")
-    assert head_of(changed(master, resize, "mode", "nearest")) is None
-    assert head_of(changed(master, resize, constant=(2, four))) is None
-    assert head_of(changed(master, by_kind(master, "ConvTranspose"), "pads", [0, 0, 0, 0])) is None
-    assert head_of(changed(master, by_kind(master, "Pad"), "mode", "edge")) is None
-    clip = by_kind(master, "Clip")
-    assert head_of(changed(master, clip, constant=(1, np.array(1.0, np.float32)))) is None
+def test_the_end_of_an_export_is_found():
+    network = models.create("las2_s").eval()
+    graph = simplify(fp32_graph(network, options=ExportOptions(model="las2_s")))
+    assert head_of(graph) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "Resize", "attribute": "mode", "value": "cubic"},
+        {"kind": "Resize", "constant": (2, np.array([1, 1, 2, 2], np.float32))},
+        {"kind": "ConvTranspose", "attribute": "pads", "value": [0, 0, 2, 2]},
+        {"kind": "Pad", "attribute": "mode", "value": "edge"},
+        {"kind": "Pad", "constant": (1, np.array([0, 0, 2, 2, 0, 0, 0, 0]))},
+        {"kind": "Slice", "constant": (1, np.array([1, 1]))},
+        {"kind": "Clip", "constant": (1, np.array(1.0, np.float32))},
+        {"kind": "Softmax", "attribute": "axis", "value": 2},
+        {"kind": "Sub", "constant": (0, np.ones((1, 48, 1, 1), np.float32))},
+        {"kind": "Add", "constant": (1, np.array(2.0, np.float32))},
+        {"kind": "ReduceSum", "constant": (1, np.array([2]))},
+    ],
+    ids=lambda change: f"{change['kind']} {change.get('attribute', 'constant')}",
+)
+def test_another_end_is_left(model, change):
+    how = {name: value for name, value in change.items() if name != "kind"}
+    assert head_of(changed(model, last(model, change["kind"]), **how)) is None
 
 
 def test_the_transposed_convolution_is_four_of_2x2(rng):
@@ -92,20 +103,20 @@ def test_the_transposed_convolution_is_four_of_2x2(rng):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("size", [(64, 96), (384, 1248), (96, 160)])
-def test_the_kernels_compute_the_end(kernels, master, size):
-    head = head_of(master)
+def test_the_kernels_compute_the_end(kernels, size):
+    model = head_graph(size)
+    head = head_of(model)
     height, width = size
-    tail = Extractor(master).extract_model(list(head.sources), list(head.results))
     rng = np.random.default_rng(0)
-    cost = rng.gamma(0.4, 3.0, (48, height // 4, width // 4)).astype(np.float16)
-    features = rng.normal(0, 1, (16, height // 2, width // 2)).astype(np.float16)
-    fed = {
-        n: a[None].astype(np.float32) for n, a in zip(head.sources, (cost, features), strict=True)
-    }
-    expected = onnxruntime.InferenceSession(tail.SerializeToString()).run(list(head.results), fed)
-    last = [np.ascontiguousarray(a.transpose(1, 2, 0)) for a in (cost, features)]
-    shapes = [size, size, (2, height // 4, width // 4)]
+    cost = rng.gamma(0.4, 3.0, (2, 48, height // 4, width // 4)).astype(np.float16)
+    features = rng.normal(0, 1, (2, 16, height // 2, width // 2)).astype(np.float16)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    fed = [(a[None].astype(np.float32) for a in pair) for pair in zip(cost, features, strict=True)]
+    answers = [session.run(None, dict(zip(head.sources, pair, strict=True))) for pair in fed]
+    last = [np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (cost, features)]
+    shapes = [(2, *size), (2, *size), (2, 2, height // 4, width // 4)]
     read = [*last, *head.constants]
-    disparity, confidence, _ = kernels.run("head", read, shapes, np.float32, 1, height, width)
-    np.testing.assert_allclose(disparity, expected[0][0, 0], atol=0.02)
-    np.testing.assert_allclose(confidence, expected[1][0, 0], atol=1e-4)
+    *found, _ = kernels.run("head", read, shapes, np.float32, 2, height, width)
+    for name, array, within in zip(("disparity", "confidence"), found, (0.02, 1e-4), strict=True):
+        expected = np.stack([answer[name == "confidence"] for answer in answers])
+        np.testing.assert_allclose(array, expected, atol=within, err_msg=name)

@@ -5,20 +5,45 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph, OnnxNode
+from litestereo.runtime.tensorrt.plugin.library import BLOCK
+from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph
 from litestereo.runtime.tensorrt.plugin.parts import Part
+from litestereo.runtime.tensorrt.plugin.pattern import Array, Op, Pattern, match
 
-__all__ = ["BLOCK", "CHANNELS", "find_blocks", "pack_pixelwise"]
-
-BLOCK = "LitestereoConvNeXtBlock"
-"""The plugin's name."""
+__all__ = ["CHANNELS", "find_blocks", "pack_pixelwise"]
 
 CHANNELS = (48, 96, 192)
-"""For which it has a kernel."""
+"""For which the plugin has a kernel."""
 
-_EPSILON = 1e-6
-# What follows a block's depthwise convolution, after GELU's factors went into the weights.
-_CHAIN = ("Transpose", "LayerNormalization", "Transpose", "Conv")
+_TO_LAST = {"perm": (0, 2, 3, 1)}
+_TO_FIRST = {"perm": (0, 3, 1, 2)}
+
+
+def _pixelwise(x: Pattern, layer: str, name: str = "") -> Op:
+    """Return a 1x1 convolution."""
+    weights = Array(shape=(None, None, 1, 1), name=layer)
+    bias = Array(shape=(None,), name=f"{layer}_bias")
+    how = {"pads": (0, 0, 0, 0), "strides": (1, 1), "group": (1,), "auto_pad": None}
+    return Op("Conv", (x, weights, bias), how, name=name)
+
+
+_CONVOLVED = Op(
+    "Conv",
+    ("x", Array(shape=(None, 1, 7, 7), name="taps"), Array(shape=(None,), name="taps_bias")),
+    {"pads": (3, 3, 3, 3), "strides": (1, 1), "dilations": (1, 1), "auto_pad": None},
+)
+_NORMED = Op(
+    "LayerNormalization",
+    (
+        Op("Transpose", (_CONVOLVED,), _TO_LAST),
+        *(Array(shape=(None,), name=name) for name in ("scale", "shift")),
+    ),
+    {"axis": (-1,), "epsilon": 1e-6},
+)
+_HIDDEN = _pixelwise(Op("Transpose", (_NORMED,), _TO_FIRST), "inward", name="hidden")
+# GELU whose factors are in the weights around it: see `with_folded_gelu`.
+_GELU = Op("Add", (Op("Mul", (_HIDDEN, Op("Erf", (_HIDDEN,)))), _HIDDEN))
+_BLOCK = Op("Add", (_pixelwise(_GELU, "outward"), "x"))
 
 
 def find_blocks(graph: OnnxGraph) -> list[Part]:
@@ -31,7 +56,8 @@ def find_blocks(graph: OnnxGraph) -> list[Part]:
     Args:
         graph: of an FP16 artefact.
     """
-    found = (_block(graph, node) for node in graph.nodes if node.kind == "Conv")
+    ends = (node.outputs[0] for node in graph.nodes if node.kind == "Add")
+    found = (_block(graph, end) for end in ends)
     return [block for block in found if block is not None]
 
 
@@ -57,68 +83,29 @@ def pack_pixelwise(
     return np.stack(parts, 1).astype(np.float16).ravel()
 
 
-def _block(graph: OnnxGraph, depthwise: OnnxNode) -> Part | None:
-    """Return the block that begins with a depthwise convolution, None if none does."""
-    chain = [depthwise]
-    for kind in _CHAIN:
-        following = graph.only_reader(chain[-1], kind)
-        if following is None:
-            return None
-        chain.append(following)
-    _, to_last, norm, to_first, inward = chain
-    outward = _after_folded_gelu(graph, inward)
-    end = graph.only_reader(outward, "Add") if outward else None
-    if outward is None or end is None or depthwise.inputs[0] not in end.inputs:
+def _block(graph: OnnxGraph, end: str) -> Part | None:
+    """Return the block that ends in a tensor, None if none does."""
+    found = match(graph, end, _BLOCK)
+    if found is None:
         return None
-    turns = (to_last.attributes.get("perm"), to_first.attributes.get("perm"))
-    if turns != ((0, 2, 3, 1), (0, 3, 1, 2)) or not _is_norm_of_channels(norm):
+    arrays = {name: array.astype(np.float32) for name, array in found.arrays.items()}
+    inward, outward = (arrays[name][:, :, 0, 0] for name in ("inward", "outward"))
+    channels = len(outward)
+    lengths = {len(arrays[name]) for name in ("taps", "taps_bias", "scale", "shift")}
+    if channels not in CHANNELS or lengths != {channels} or inward.shape != outward.shape[::-1]:
         return None
-    used = [node.inputs[1:] for node in (depthwise, norm, inward, outward)]
-    if any(len(names) != 2 or not all(n in graph.weights for n in names) for names in used):
+    if outward.shape != (channels, 4 * channels):
         return None
-    (kernel, bias), (scale, shift), first, second = (
-        [graph.weights[name].astype(np.float32) for name in names] for names in used
-    )
-    channels = len(kernel)
-    if kernel.shape != (channels, 1, 7, 7) or channels not in CHANNELS:
-        return None
-    if set(depthwise.attributes.get("dilations", (1,))) != {1}:  # type: ignore[arg-type]
-        return None
-    if first[0].shape != (4 * channels, channels, 1, 1) or second[0].shape[:2] != (
-        channels,
-        4 * channels,
-    ):
-        return None
-    matrix = first[0][:, :, 0, 0]
+    taps = arrays["taps"].reshape(channels, 49).T
+    shifted = arrays["inward_bias"] + inward @ arrays["shift"]
     return Part(
-        name=end.name,
+        name=end,
         plugin=BLOCK,
-        sources=(depthwise.inputs[0],),
-        results=(end.outputs[0],),
+        sources=(found.tensors["x"],),
+        results=(end,),
         constants=(
-            np.ascontiguousarray(np.concatenate([kernel.reshape(channels, 49).T, bias[None]])),
-            pack_pixelwise(matrix * scale, second[0][:, :, 0, 0]),
-            np.concatenate([first[1] + matrix @ shift, second[1]]),
+            np.ascontiguousarray(np.concatenate([taps, arrays["taps_bias"][None]])),
+            pack_pixelwise(inward * arrays["scale"], outward),
+            np.concatenate([shifted, arrays["outward_bias"]]),
         ),
     )
-
-
-def _is_norm_of_channels(norm: OnnxNode) -> bool:
-    epsilon = norm.attributes.get("epsilon", 1e-5)
-    return norm.attributes.get("axis", (-1,)) in ((-1,), (3,)) and bool(
-        np.isclose(epsilon, _EPSILON)
-    )
-
-
-def _after_folded_gelu(graph: OnnxGraph, first: OnnxNode) -> OnnxNode | None:
-    """Return the convolution behind y erf(y) + y of a convolution's y, None if there is none."""
-    y = first.outputs[0]
-    kinds = sorted(node.kind for node in graph.readers[y])
-    if kinds != ["Add", "Erf", "Mul"]:
-        return None
-    erf = next(node for node in graph.readers[y] if node.kind == "Erf")
-    product = graph.only_reader(erf, "Mul")
-    total = graph.only_reader(product, "Add") if product else None
-    if product is None or total is None or y not in product.inputs or y not in total.inputs:
-        return None
-    return graph.only_reader(total, "Conv")

@@ -1,4 +1,4 @@
-"""Find the end of a graph, from the cost volume's scores to the full-size answers, for one plugin.
+"""Find the end of a graph, from the scores of disparities to the full-size answers, for one plugin.
 
 Soft-argmax over 48 disparities at a quarter of the size, its deviation as confidence, and convex
 upsampling by weights from a transposed convolution (RAFT, arXiv 2003.12039, section 3.3).
@@ -9,18 +9,70 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph, OnnxNode
+from litestereo.runtime.tensorrt.plugin.library import HEAD
+from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph
 from litestereo.runtime.tensorrt.plugin.parts import Part
+from litestereo.runtime.tensorrt.plugin.pattern import Array, Op, Pattern, match
 
-__all__ = ["HEAD", "find_head", "pack_transposed"]
-
-HEAD = "LitestereoDisparityHead"
-"""The plugin's name."""
+__all__ = ["find_head", "pack_transposed"]
 
 _LEVELS, _FEATURES, _NEIGHBOURS = 48, 16, 9
-_SCALE = 4
 # (row or column of a full pixel within its half one, which of two reached) -> place in the kernel.
 _PLACES = {(0, 0): 1, (0, 1): 3, (1, 0): 2, (1, 1): 0}
+
+
+def _sum(*factors: Pattern, name: str = "") -> Op:
+    """Return the sum over channels of a product."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = Op("Mul", (product, factor))
+    return Op("ReduceSum", (product, Array([1])), {"keepdims": (1,)}, name=name)
+
+
+def _enlarged(picture: Pattern, mode: str, coordinates: str, name: str = "") -> Op:
+    """Return a picture four times as large."""
+    how = {"mode": mode, "coordinate_transformation_mode": coordinates}
+    if mode == "nearest":
+        how["nearest_mode"] = "floor"
+    return Op("Resize", (picture, "", Array([1, 1, 4, 4])), how, name=name)
+
+
+def _shifted(picture: Pattern, place: int) -> Op:
+    """Return one of the nine neighbours of each pixel, out of a picture with a border."""
+    starts = Array(divmod(place, 3))
+    return Op("Slice", (picture, starts, "", Array([2, 3]), Array([1, 1])))
+
+
+_LEVEL = Array(np.arange(_LEVELS))
+_SHARE = Op("Softmax", ("scores",), {"axis": (1,)}, name="share")
+_MEAN = _sum(_SHARE, _LEVEL, name="mean")
+_BORDERED = Op(
+    "Pad",
+    (Op("Mul", (_MEAN, Array([4]))), Array([0, 0, 1, 1, 0, 0, 1, 1])),
+    {"mode": "constant"},
+    name="bordered",
+)
+_NEAR = Op("Concat", tuple(_shifted(_BORDERED, n) for n in range(_NEIGHBOURS)), {"axis": (1,)})
+_WEIGHTS = Op(
+    "Softmax",
+    (
+        Op(
+            "ConvTranspose",
+            ("features", Array(shape=(_FEATURES, _NEIGHBOURS, 4, 4), name="kernel")),
+            {
+                **{"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1), "group": (1,)},
+                **{"auto_pad": None, "output_padding": None, "output_shape": None},
+            },
+        ),
+    ),
+    {"axis": (1,)},
+)
+_DISPARITY = _sum(_WEIGHTS, _enlarged(_NEAR, "nearest", "asymmetric"), name="disparity")
+_OFF = Op("Sub", (_LEVEL, _MEAN), name="off")
+_DEVIATION = Op("Sqrt", (Op("Clip", (_sum(_SHARE, _OFF, _OFF), Array([1e-6]))),))
+_CONFIDENCE = _enlarged(
+    Op("Reciprocal", (Op("Add", (_DEVIATION, Array([1]))),)), "linear", "half_pixel", "confidence"
+)
 
 
 def find_head(graph: OnnxGraph) -> Part | None:
@@ -29,34 +81,20 @@ def find_head(graph: OnnxGraph) -> Part | None:
     Args:
         graph: of an FP16 artefact.
     """
-    disparity = _chain(graph, "disparity", ("Flatten", "ReduceSum", "Mul"))
-    confidence = _chain(
-        graph, "confidence", ("Flatten", "Resize", "Reciprocal", "Add", "Sqrt", "Clip")
-    )
-    if disparity is None or confidence is None:
+    # Both answers at once, so that names stand for the same in both.
+    both = [graph.producers.get(name) for name in ("disparity", "confidence")]
+    if any(node is None or node.kind != "Flatten" for node in both):
         return None
-    weighted = [graph.producer(name) for name in disparity[-1].inputs]
-    if [node.kind if node else "" for node in weighted] != ["Softmax", "Resize"]:
-        return None
-    upsampling, neighbours = weighted
-    transposed = _before_cast(graph, upsampling)
-    scores = _neighbours_of(graph, neighbours)
-    spread = _scores_of_spread(graph, confidence[-1])
-    if transposed is None or scores is None or spread is not scores:
-        return None
-    kernel = _upsampling_kernel(graph, transposed)
-    if (
-        kernel is None
-        or not _enlarges(graph, neighbours, "nearest", "asymmetric")
-        or not _enlarges(graph, confidence[1], "linear", "half_pixel")
-    ):
+    disparity, confidence = (node.inputs[0] for node in both if node is not None)
+    upper, lower = match(graph, disparity, _DISPARITY), match(graph, confidence, _CONFIDENCE)
+    if upper is None or lower is None or upper.tensors["share"] != lower.tensors["share"]:
         return None
     return Part(
-        name=disparity[1].name,
+        name=disparity,
         plugin=HEAD,
-        sources=(_uncast(graph, scores.inputs[0]), transposed.inputs[0]),
-        results=(disparity[1].outputs[0], confidence[1].outputs[0]),
-        constants=(pack_transposed(kernel),),
+        sources=(upper.tensors["scores"], upper.tensors["features"]),
+        results=(disparity, confidence),
+        constants=(pack_transposed(upper.arrays["kernel"]),),
     )
 
 
@@ -70,7 +108,7 @@ def pack_transposed(kernel: NDArray[np.floating]) -> NDArray[np.float16]:
     Args:
         kernel: (16, 9, 4, 4): from channels, to outputs, rows, columns; stride 2, padding 1.
     """
-    padded = np.zeros((_FEATURES, 16, 4, 4))
+    padded = np.zeros((_FEATURES, 16, 4, 4), np.float16)
     padded[:, :_NEIGHBOURS] = kernel
     packed = [
         padded[:, :, _PLACES[ry, sy], _PLACES[rx, sx]]
@@ -81,92 +119,4 @@ def pack_transposed(kernel: NDArray[np.floating]) -> NDArray[np.float16]:
     ]
     # channel = 4 part + i; output = 8 n + row of the thread.
     by_thread = np.stack(packed).reshape(16, 4, 4, 2, 8).transpose(0, 4, 1, 3, 2)
-    packed_halves: NDArray[np.float16] = by_thread.astype(np.float16).ravel()
-    return packed_halves
-
-
-def _chain(graph: OnnxGraph, end: str, kinds: tuple[str, ...]) -> list[OnnxNode] | None:
-    """Return the nodes of these types that lead to a tensor by their first inputs, from its end."""
-    found: list[OnnxNode] = []
-    for kind in kinds:
-        node = graph.producer(end)
-        if node is None or node.kind != kind:
-            return None
-        found.append(node)
-        end = node.inputs[0]
-    return found
-
-
-def _uncast(graph: OnnxGraph, name: str) -> str:
-    """Return what a tensor was before a cast."""
-    node = graph.producer(name)
-    return node.inputs[0] if node is not None and node.kind == "Cast" else name
-
-
-def _before_cast(graph: OnnxGraph, node: OnnxNode | None) -> OnnxNode | None:
-    return None if node is None else graph.producer(_uncast(graph, node.inputs[0]))
-
-
-def _neighbours_of(graph: OnnxGraph, resize: OnnxNode | None) -> OnnxNode | None:
-    """Return the softmax of whose expectation, times 4, the 3x3 neighbours are enlarged."""
-    concat = None if resize is None else graph.producer(resize.inputs[0])
-    if concat is None or concat.kind != "Concat" or len(concat.inputs) != _NEIGHBOURS:
-        return None
-    slices = [graph.producer(name) for name in concat.inputs]
-    pads = set()
-    for place, node in enumerate(slices):
-        if node is None or node.kind != "Slice":
-            return None
-        starts = graph.weights.get(node.inputs[1])
-        if starts is None or starts.tolist() != list(divmod(place, 3)):
-            return None
-        pads.add(node.inputs[0])
-    found = _chain(graph, pads.pop(), ("Pad", "Mul", "ReduceSum", "Mul", "Softmax"))
-    if found is None or pads:
-        return None
-    pad, scaled, _, expected, softmax = found
-    zeros_around = pad.attributes.get("mode") == "constant" and not any(pad.inputs[2:])
-    if (
-        not zeros_around
-        or not _is(graph, pad.inputs[1], [0, 0, 1, 1, 0, 0, 1, 1])
-        or not _is(graph, scaled.inputs[1], [_SCALE])
-    ):
-        return None
-    return softmax if _is(graph, expected.inputs[1], range(_LEVELS)) else None
-
-
-def _scores_of_spread(graph: OnnxGraph, clip: OnnxNode) -> OnnxNode | None:
-    """Return the softmax whose deviation becomes the confidence."""
-    found = _chain(graph, clip.inputs[0], ("ReduceSum", "Mul", "Mul", "Softmax"))
-    return found[-1] if found and _is(graph, clip.inputs[1], [1e-6]) else None
-
-
-def _upsampling_kernel(graph: OnnxGraph, node: OnnxNode) -> NDArray[np.floating] | None:
-    if node.kind != "ConvTranspose" or len(node.inputs) != 2:
-        return None
-    kernel = graph.weights.get(node.inputs[1])
-    wanted = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1), "group": (1,)}
-    fits = all(node.attributes.get(name, value) == value for name, value in wanted.items())
-    shape = (_FEATURES, _NEIGHBOURS, 4, 4)
-    return kernel if kernel is not None and kernel.shape == shape and fits else None
-
-
-def _enlarges(graph: OnnxGraph, node: OnnxNode | None, mode: str, coordinates: str) -> bool:
-    """Say whether a node enlarges pictures four times, in this way."""
-    return (
-        node is not None
-        and _is(graph, node.inputs[2], [1, 1, _SCALE, _SCALE])
-        and node.attributes.get("mode") == mode
-        and node.attributes.get("coordinate_transformation_mode") == coordinates
-    )
-
-
-def _is(graph: OnnxGraph, name: str, values: object) -> bool:
-    """Say whether a tensor is these constants."""
-    found = graph.weights.get(name)
-    expected = np.array(list(values))  # type: ignore[call-overload]
-    return (
-        found is not None
-        and found.size == expected.size
-        and bool(np.allclose(found.ravel(), expected))
-    )
+    return np.ascontiguousarray(by_thread).reshape(-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import shutil
@@ -13,13 +12,27 @@ from typing import Any
 
 from litestereo.errors import EngineError, MissingDependencyError
 
-__all__ = ["SOURCES", "compile_library", "digest", "installed", "library_path", "load_library"]
+__all__ = [
+    "BLOCK",
+    "HEAD",
+    "NAMES",
+    "SOURCES",
+    "VERSION",
+    "compile_library",
+    "digest",
+    "installed",
+    "library_path",
+    "load_library",
+]
 
 SOURCES = ("plugin.cu", "convnext_block.cuh", "disparity_head.cuh", "tensor_cores.cuh")
 """What it is compiled from; beside this module."""
 
+BLOCK, HEAD = NAMES = ("LitestereoConvNeXtBlock", "LitestereoDisparityHead")
+"""Of the plugins, in TensorRT's registry."""
+
 VERSION = "1"
-"""Of all plugins, in TensorRT's registry."""
+"""Of all of them."""
 
 _FLAGS = (
     *("-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC,-fvisibility=hidden"),
@@ -96,10 +109,9 @@ def compile_library(path: Path, *, sm: str) -> None:
 
 
 def load_library(trt: Any, path: Path) -> None:  # noqa: ANN401 - the module
-    """Register the library's plugin, once per process.
+    """Register the library's plugins, once per process.
 
-    It is code and runs with the process's rights: load only what you compiled. TensorRT's own
-    `load_library` is not used: in a process with libtorch's symbols, 8.6's ends the process.
+    It is code and runs with the process's rights: load only what you compiled.
 
     Args:
         trt: the module `tensorrt`.
@@ -111,20 +123,14 @@ def load_library(trt: Any, path: Path) -> None:  # noqa: ANN401 - the module
     path = path.resolve()
     if (id(trt), path) in _loaded:
         return
-    try:
-        libnvinfer = ctypes.CDLL(_libnvinfer())
-        libnvinfer.getPluginRegistry.restype = ctypes.c_void_p
-        registry = ctypes.c_void_p(libnvinfer.getPluginRegistry())
-        register = ctypes.CDLL(str(path)).litestereo_register
-        register.restype = ctypes.c_bool
-        taken = register(registry)
-    except (AttributeError, OSError) as error:
+    registry = trt.get_plugin_registry()
+    if path.is_file():
+        registry.load_library(str(path))
+    if any(registry.get_plugin_creator(name, VERSION, "") is None for name in NAMES):
         raise EngineError(
-            f"the plugin {path} cannot be loaded: {error}; compile it anew with "
-            "python -m litestereo.runtime.tensorrt.plugin, or remove it"
-        ) from error
-    if not taken:
-        raise EngineError(f"TensorRT {trt.__version__} does not take the plugin {path}")
+            f"TensorRT {trt.__version__} cannot load the plugins of {path}; compile them anew with "
+            "python -m litestereo.runtime.tensorrt.plugin, or remove the file"
+        )
     _loaded.add((id(trt), path))
 
 
@@ -153,16 +159,3 @@ def _why(nvcc: str, said: str) -> str:
             "in the environment variable CPATH"
         )
     return f"{nvcc} cannot compile the plugin: {' '.join(errors)[:500]}{hint}"
-
-
-def _libnvinfer() -> str:
-    """Return the file of TensorRT's library that this process has loaded.
-
-    Raises:
-        OSError: it has loaded none.
-    """
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        file = line.rpartition(" ")[2]
-        if Path(file).name.startswith("libnvinfer.so"):
-            return file
-    raise OSError("TensorRT's libnvinfer.so is not loaded in this process")

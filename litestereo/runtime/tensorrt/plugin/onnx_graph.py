@@ -6,7 +6,6 @@ Field numbers are those of onnx.proto.
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,32 +52,12 @@ class OnnxGraph:
     Attributes:
         nodes: in the order that they are computed.
         weights: floating ones and whole numbers, by name.
-        readers: the nodes that read a tensor, by its name.
         producers: the node that writes a tensor, by its name.
     """
 
     nodes: list[OnnxNode]
     weights: dict[str, NDArray[Any]]
-    readers: dict[str, list[OnnxNode]]
     producers: dict[str, OnnxNode]
-
-    def producer(self, name: str) -> OnnxNode | None:
-        """Return the node that writes a tensor, None if it is the graph's own.
-
-        Args:
-            name: of the tensor.
-        """
-        return self.producers.get(name)
-
-    def only_reader(self, node: OnnxNode, kind: str) -> OnnxNode | None:
-        """Return the one node that reads a node's output, if it is of that type.
-
-        Args:
-            node: of one output.
-            kind: operator of the reader.
-        """
-        readers = self.readers[node.outputs[0]]
-        return readers[0] if len(readers) == 1 and readers[0].kind == kind else None
 
 
 def read_graph(content: bytes) -> OnnxGraph:
@@ -107,12 +86,8 @@ def _read(content: bytes) -> OnnxGraph:
                 nodes.append(_node(value))
             elif part == _GRAPH_INITIALIZER:
                 weights.update(_weights(value))
-    readers: dict[str, list[OnnxNode]] = defaultdict(list)
-    for node in nodes:
-        for name in node.inputs:
-            readers[name].append(node)
     producers = {name: node for node in nodes for name in node.outputs}
-    return OnnxGraph(nodes, weights, readers, producers)
+    return OnnxGraph(nodes, weights, producers)
 
 
 def _node(message: memoryview) -> OnnxNode:

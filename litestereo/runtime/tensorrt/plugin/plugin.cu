@@ -116,10 +116,13 @@ private:
 
 }  // namespace
 
-// Called once per process with what `getPluginRegistry` returns. TensorRT's own `loadLibrary` is not used: in a process
-// with libtorch's symbols it ends in "free(): invalid pointer" (8.6).
-extern "C" __attribute__((visibility("default"))) bool litestereo_register(nvinfer1::IPluginRegistry* registry) {
+// What TensorRT's `IPluginRegistry::loadLibrary` looks for.
+extern "C" __attribute__((visibility("default"))) void setLoggerFinder(nvinfer1::ILoggerFinder*) {}
+
+extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreator* const* getPluginCreators(int32_t& count) {
     static Creator<ConvNeXtBlock> block;
     static Creator<DisparityHead> head;
-    return registry->registerCreator(block, "") && registry->registerCreator(head, "");
+    static nvinfer1::IPluginCreator* const creators[] = {&block, &head};
+    count = 2;
+    return creators;
 }

@@ -1,0 +1,129 @@
+"""ONNX graphs of what plugins compute, in the form that engines are built from."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto, checker, helper, numpy_helper
+
+__all__ = ["block_graph", "head_graph"]
+
+
+def block_graph(channels, size, *, blocks=1, seed=0, dtype=np.float32, **changes):
+    """Return a model of blocks in a row, (1, C, H, W) to the same; `changes` are to attributes."""
+    rng = np.random.default_rng(seed)
+    nodes, weights, x = [], [], "x"
+
+    def weight(name, *shape, scale):
+        values = rng.normal(0, scale, shape).astype(dtype)
+        weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def node(kind, inputs, name, **attributes):
+        nodes.append(helper.make_node(kind, inputs, [f"{name}.out"], name=name, **attributes))
+        return f"{name}.out"
+
+    for number in range(blocks):
+        b = f"block{number}"
+        wide = 4 * channels
+        kernel = weight(f"{b}.k", channels, 1, 7, 7, scale=1 / 7)
+        y = node(
+            "Conv",
+            [x, kernel, weight(f"{b}.kb", channels, scale=0.1)],
+            f"{b}/dw",
+            **{
+                "kernel_shape": [7, 7],
+                "pads": [3, 3, 3, 3],
+                "group": channels,
+                "dilations": [1, 1],
+                **{name: changes[name] for name in ("pads", "dilations") if name in changes},
+            },
+        )
+        y = node("Transpose", [y], f"{b}/last", perm=[0, 2, 3, 1])
+        scale = weight(f"{b}.s", channels, scale=1.0), weight(f"{b}.sb", channels, scale=0.1)
+        norm = {"axis": -1, "epsilon": 1e-6}
+        norm |= {name: changes[name] for name in norm.keys() & changes}
+        y = node("LayerNormalization", [y, *scale], f"{b}/norm", **norm)
+        y = node("Transpose", [y], f"{b}/first", perm=[0, 3, 1, 2])
+        first = weight(f"{b}.a", wide, channels, 1, 1, scale=channels**-0.5)
+        y = node("Conv", [y, first, weight(f"{b}.ab", wide, scale=0.1)], f"{b}/inward")
+        erf = node("Erf", [y], f"{b}/erf")
+        y = node("Add", [node("Mul", [y, erf], f"{b}/mul"), y], f"{b}/gelu")
+        second = weight(f"{b}.c", channels, wide, 1, 1, scale=wide**-0.5)
+        y = node("Conv", [y, second, weight(f"{b}.cb", channels, scale=0.1)], f"{b}/outward")
+        x = node("Add", [x, y], f"{b}/sum")
+    nodes.append(helper.make_node("Identity", [x], ["y"], name="end"))
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    ends = [helper.make_tensor_value_info(n, kind, [1, channels, *size]) for n in ("x", "y")]
+    graph = helper.make_graph(nodes, "blocks", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    assert TensorProto.FLOAT16 == 10
+    return model
+
+
+def head_graph(size, *, seed=0):
+    """Return a model from scores at a quarter and features at half of a size to both answers."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    nodes = []
+    constants = {
+        "kernel": rng.normal(0, 0.3, (16, 9, 4, 4)).astype(np.float32),
+        "levels": np.arange(48, dtype=np.float32).reshape(1, 48, 1, 1),
+        "four": np.float32(4.0),
+        "one": np.float32(1.0),
+        "least": np.float32(1e-6),
+        "channels": np.array([1]),
+        "around": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "scales": np.array([1, 1, 4, 4], np.float32),
+        "axes": np.array([2, 3]),
+        "steps": np.array([1, 1]),
+    }
+
+    def node(kind, *inputs, out=None, **attributes):
+        out = out or f"{kind}{len(nodes)}"
+        nodes.append(helper.make_node(kind, inputs, [out], name=out, **attributes))
+        return out
+
+    share = node("Softmax", "cost", axis=1)
+    mean = node("ReduceSum", node("Mul", share, "levels"), "channels", keepdims=1)
+    padded = node("Pad", node("Mul", mean, "four"), "around", "", mode="constant")
+    slices = []
+    for y in range(3):
+        for x in range(3):
+            name = f"slice{y}{x}"
+            constants[f"{name}.from"] = np.array([y, x])
+            constants[f"{name}.to"] = np.array([y + height // 4, x + width // 4])
+            slices.append(node("Slice", padded, f"{name}.from", f"{name}.to", "axes", "steps"))
+    nearest = {"mode": "nearest", "nearest_mode": "floor"}
+    near = node(
+        "Resize",
+        node("Concat", *slices, axis=1),
+        "",
+        "scales",
+        coordinate_transformation_mode="asymmetric",
+        **nearest,
+    )
+    scores = node("ConvTranspose", "features", "kernel", strides=[2, 2], pads=[1, 1, 1, 1])
+    weighted = node("Mul", node("Softmax", scores, axis=1), near)
+    full = node("ReduceSum", weighted, "channels", keepdims=1)
+    off = node("Sub", "levels", mean)
+    squares = node("Mul", node("Mul", share, off), off)
+    variance = node("Clip", node("ReduceSum", squares, "channels", keepdims=1), "least")
+    sure = node("Reciprocal", node("Add", node("Sqrt", variance), "one"))
+    linear = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    sure = node("Resize", sure, "", "scales", **linear)
+    node("Flatten", full, out="disparity", axis=3)
+    node("Flatten", sure, out="confidence", axis=3)
+    kind = TensorProto.FLOAT
+    ends = {
+        "cost": [1, 48, height // 4, width // 4],
+        "features": [1, 16, height // 2, width // 2],
+        "disparity": [height, width],
+        "confidence": [height, width],
+    }
+    values = [helper.make_tensor_value_info(name, kind, shape) for name, shape in ends.items()]
+    weights = [numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items()]
+    graph = helper.make_graph(nodes, "head", values[:2], values[2:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    return model
