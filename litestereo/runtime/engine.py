@@ -55,6 +55,7 @@ Image = NDArray[np.uint8]
 # Answers this near the end of the range (182 of 192 px) count as clipped: the last of the 48 steps
 # of 4 px is 188, and a distribution cut off there averages to a little less.
 _CLIPPED_FROM = 0.95
+_INFINITY_BITS = np.uint32(0x7F800000)
 
 
 class StereoEngine:
@@ -458,13 +459,17 @@ def _rectification(manifest: Manifest, scaling: ScaleOptions) -> GraphRectificat
 
 
 def _extremes(padded: NDArray[np.float32], name: str, frame: Frame) -> tuple[float, float]:
-    """Return the least and the largest value of a map; refuse what is no number."""
+    """Return a map's least value (0 if none is below) and its largest; refuse what is no number."""
     if padded.shape != frame.padded_size:
         raise EngineError(
             f"the network gave a {name} of {padded.shape} for {frame.padded_size}; "
             "the artefact is not what its manifest says: export it again"
         )
-    # NaN goes through min and max, and both together take half the time of isfinite.
+    # As unsigned numbers, floats from 0 on have their own order; infinity, NaN and all below 0 are
+    # above them. One pass says that a map is as it should be.
+    most = padded.view(np.uint32).max()
+    if most < _INFINITY_BITS:
+        return 0.0, float(most.view(np.float32))
     low, high = float(padded.min()), float(padded.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise EngineError(
