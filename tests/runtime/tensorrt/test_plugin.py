@@ -292,6 +292,13 @@ def test_a_library_that_cannot_be_loaded_says_what_to_do(tmp_path, there):
     assert trt.libraries == [str(file)] * there
 
 
+def test_tensorrt_11_has_no_such_plugins(tmp_path):
+    trt = Trt()
+    trt.__version__ = "11.4.1"
+    with pytest.raises(EngineError, match=r"for TensorRT 8\.6 to 10, and this is 11\.4\.1"):
+        library.load_library(trt, tmp_path / "plugin.so")
+
+
 def test_a_library_is_loaded_once(tmp_path):
     file, trt = tmp_path / "plugin.so", Trt()
     file.write_bytes(b"library")

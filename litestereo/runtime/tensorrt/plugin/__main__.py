@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from litestereo.errors import EngineError, LiteStereoError
+from litestereo.errors import LiteStereoError
 from litestereo.runtime.cuda.driver import Driver
 from litestereo.runtime.tensorrt.cache import default_folder
-from litestereo.runtime.tensorrt.library import import_tensorrt, version_of
-from litestereo.runtime.tensorrt.plugin.library import compile_library, library_path
+from litestereo.runtime.tensorrt.library import import_tensorrt
+from litestereo.runtime.tensorrt.plugin.library import (
+    compile_library,
+    library_path,
+    require_plugins,
+)
 
 __all__ = ["main"]
-
-_NO_V2_PLUGINS = 11
 
 
 def main(arguments: list[str]) -> int:
@@ -35,11 +37,7 @@ def main(arguments: list[str]) -> int:
 
 def _compiled(folder: Path) -> Path:
     trt, gpu = import_tensorrt(), Driver.open().device_info(0)
-    if version_of(trt)[0] >= _NO_V2_PLUGINS:
-        raise EngineError(
-            f"the plugin is for TensorRT 8.6 to 10, and this is {trt.__version__}; engines are "
-            "built without it"
-        )
+    require_plugins(trt)
     path = library_path(folder, tensorrt=str(trt.__version__), sm=gpu.sm)
     compile_library(path, sm=gpu.sm)
     return path

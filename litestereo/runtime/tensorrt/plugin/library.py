@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from litestereo.errors import EngineError, MissingDependencyError
+from litestereo.runtime.tensorrt.library import version_of
 
 __all__ = [
     "BLOCK",
@@ -23,6 +24,7 @@ __all__ = [
     "installed",
     "library_path",
     "load_library",
+    "require_plugins",
 ]
 
 SOURCES = ("plugin.cu", "convnext_block.cuh", "disparity_head.cuh", "tensor_cores.cuh")
@@ -40,6 +42,7 @@ _FLAGS = (
 )
 _NVCC_FOLDERS = ("/usr/local/cuda/bin",)  # where JetPack puts it, and leaves it out of the PATH
 _TIMEOUT_S = 600
+_FIRST_WITHOUT = 11
 _loaded: set[tuple[int, Path]] = set()
 
 
@@ -108,6 +111,22 @@ def compile_library(path: Path, *, sm: str) -> None:
         raise EngineError(f"the plugin cannot be compiled to {path}: {error}") from error
 
 
+def require_plugins(trt: Any) -> None:  # noqa: ANN401 - the module
+    """Refuse a TensorRT without plugins of our kind, IPluginV2DynamicExt.
+
+    Args:
+        trt: the module `tensorrt`.
+
+    Raises:
+        EngineError: with its version.
+    """
+    if version_of(trt)[0] >= _FIRST_WITHOUT:
+        raise EngineError(
+            f"the plugins are for TensorRT 8.6 to 10, and this is {trt.__version__}; build without "
+            "them: BuildOptions(plugin=None)"
+        )
+
+
 def load_library(trt: Any, path: Path) -> None:  # noqa: ANN401 - the module
     """Register the library's plugins, once per process.
 
@@ -118,8 +137,9 @@ def load_library(trt: Any, path: Path) -> None:  # noqa: ANN401 - the module
         path: the library, compiled for this TensorRT and GPU.
 
     Raises:
-        EngineError: it is not there, or TensorRT refuses it.
+        EngineError: it is not there, or TensorRT refuses it or has no such plugins.
     """
+    require_plugins(trt)
     path = path.resolve()
     if (id(trt), path) in _loaded:
         return
