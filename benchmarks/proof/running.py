@@ -84,7 +84,7 @@ def latency(engine: str) -> dict[str, Any]:
         pairs = pairs_of(engine, 8)
         for index in range(300):
             stereo(*pairs[index % 8])
-        infer_ms, whole_ms, stages = [], [], []
+        infer_ms, whole_ms, lent_ms, stages = [], [], [], []
         for index in range(_SAMPLES):
             begin = time.perf_counter()
             backend.infer(*pairs[index % 8])
@@ -94,6 +94,10 @@ def latency(engine: str) -> dict[str, Any]:
             begin = time.perf_counter()
             stereo(*pairs[index % 8])
             whole_ms.append(1e3 * (time.perf_counter() - begin))
+        for index in range(_SAMPLES):
+            begin = time.perf_counter()
+            stereo(*pairs[index % 8], copy=False)
+            lent_ms.append(1e3 * (time.perf_counter() - begin))
         columns = {field: [getattr(s, field) for s in stages] for field in stages[0]._fields}
         copies = zip(columns["host_to_device_ms"], columns["device_to_host_ms"], strict=True)
         gpu_ms = [sum(pair) + c for pair, c in zip(copies, columns["compute_ms"], strict=True)]
@@ -101,11 +105,12 @@ def latency(engine: str) -> dict[str, Any]:
             "device": backend.device,
             "backend_end_to_end": percentiles(infer_ms),
             "engine_end_to_end": percentiles(whole_ms),
+            "engine_without_copy_end_to_end": percentiles(lent_ms),
             "gpu_with_copies": percentiles(gpu_ms),
             **{field.removesuffix("_ms"): percentiles(column) for field, column in columns.items()},
         }
         p50 = found[way]["gpu_with_copies"]["p50_ms"]
-        for kind in ("backend", "engine"):
+        for kind in ("backend", "engine", "engine_without_copy"):
             times = found[way][f"{kind}_end_to_end"]
             found[way][f"{kind}_over_gpu"] = round(times["p50_ms"] / p50 - 1, 4)
             found[way][f"{kind}_p99_over_p50"] = round(times["p99_ms"] / times["p50_ms"], 4)

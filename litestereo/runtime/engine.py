@@ -183,7 +183,9 @@ class StereoEngine:
         self._view = self._view or self.rig()
         return self._view.rectified(left, right)
 
-    def __call__(self, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> StereoResult:
+    def __call__(
+        self, left: NDArray[np.uint8], right: NDArray[np.uint8], *, copy: bool = True
+    ) -> StereoResult:
         """Return the disparity and confidence of a rectified pair.
 
         An artefact that was exported with a calibration takes that rig's raw pairs instead.
@@ -191,6 +193,8 @@ class StereoEngine:
         Args:
             left: (H, W, 3) uint8 RGB or (H, W) uint8 grey, at least 32 pixels a side.
             right: same size.
+            copy: False lets the result's maps lie in the backend's memory where nothing has to be
+                resized, which spares copying them: the next call, of any thread, overwrites them.
 
         Raises:
             InputError: the pair cannot be used as it is.
@@ -199,7 +203,7 @@ class StereoEngine:
         prepared = self.prepare(left, right)
         with self._lock:
             # Finished inside the lock: a backend may reuse its output buffers in the next call.
-            return self.finish(self._inferred(prepared))
+            return self.finish(self._inferred(prepared), copy=copy)
 
     def frame_for(self, size: tuple[int, int], *, shrink: float = 1.0) -> Frame:
         """Return where a picture of `size` (height, width) comes to lie in what the network sees.
@@ -266,11 +270,12 @@ class StereoEngine:
             disparity, confidence = inferred.disparity.copy(), inferred.confidence.copy()
         return dataclasses.replace(inferred, disparity=disparity, confidence=confidence)
 
-    def finish(self, inferred: Inferred) -> StereoResult:
+    def finish(self, inferred: Inferred, *, copy: bool = True) -> StereoResult:
         """Return the result in the given picture's pixels.
 
         Args:
             inferred: by `infer` of this engine.
+            copy: False lets the result take over the arrays of `inferred`.
 
         Raises:
             EngineError: the network's answer is no number, or of a wrong size.
@@ -279,10 +284,10 @@ class StereoEngine:
         frame = inferred.frame
         lowest, highest = _extremes(inferred.disparity, "disparity", frame)
         _extremes(inferred.confidence, "confidence", frame)
-        disparity_px = disparity_from_padded(inferred.disparity, frame)
+        disparity_px = disparity_from_padded(inferred.disparity, frame, copy=copy)
         if lowest < 0:
             np.maximum(disparity_px, 0, out=disparity_px)
-        confidence = map_from_padded(inferred.confidence, frame)
+        confidence = map_from_padded(inferred.confidence, frame, copy=copy)
         postprocess_ms = 1e3 * (time.perf_counter() - start)
         parts_ms = inferred.preprocess_ms, inferred.inference_ms, postprocess_ms
         backend, device, precision = inferred.ran

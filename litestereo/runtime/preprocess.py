@@ -218,18 +218,21 @@ def fit(image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
     return padded
 
 
-def map_from_padded(padded: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
-    """Return a map of the network cropped and resized to the given pictures: a fresh array.
+def map_from_padded(
+    padded: NDArray[np.float32], frame: Frame, *, copy: bool = True
+) -> NDArray[np.float32]:
+    """Return a map of the network cropped and resized to the given pictures.
 
     Args:
         padded: (H, W) float32 of `frame.padded_size`.
         frame: of the pair that went in.
+        copy: False gives a view of `padded` where nothing has to be resized.
     """
     rows = slice(frame.top, frame.top + frame.scaled_size[0])
     columns = slice(frame.left, frame.left + frame.scaled_size[1])
     cropped: NDArray[np.float32] = padded[rows, columns]
     if frame.scaled_size == frame.size:
-        return np.array(cropped)
+        return np.array(cropped) if copy else cropped
     cv2 = import_cv2("resizing a map to the picture")
     height, width = frame.size
     resized: NDArray[np.float32] = cv2.resize(
@@ -238,14 +241,17 @@ def map_from_padded(padded: NDArray[np.float32], frame: Frame) -> NDArray[np.flo
     return resized
 
 
-def disparity_from_padded(padded: NDArray[np.float32], frame: Frame) -> NDArray[np.float32]:
+def disparity_from_padded(
+    padded: NDArray[np.float32], frame: Frame, *, copy: bool = True
+) -> NDArray[np.float32]:
     """Return the disparity in pixels of the given left picture: cropped, resized and rescaled.
 
     Args:
         padded: (H, W) float32 of `frame.padded_size`, in its pixels.
         frame: where the picture lies.
+        copy: False may give a view of `padded`, rescaled in place.
     """
-    disparity = map_from_padded(padded, frame)
+    disparity = map_from_padded(padded, frame, copy=copy)
     if frame.width_ratio != 1:
         np.divide(disparity, np.float32(frame.width_ratio), out=disparity)
     return disparity

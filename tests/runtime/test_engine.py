@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 import pytest
-from stand_in import expected, write_stand_in
+from stand_in import expected, stand_in_manifest, write_stand_in
 
 import litestereo
 from litestereo.assets import artifact_path, bundled_artifact, bundled_models
@@ -282,3 +282,36 @@ def test_prepared_and_engine_pixels_are_the_same(artifact, rng):
         engine(left, right)
     for one, other in zip(seen, padded_pair(left, right)[:2], strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_maps_may_lie_in_the_backends_memory(rng):
+    class Reuses:
+        """A backend whose answers lie in memory that the next call overwrites."""
+
+        name = device = "fake"
+        precision = "fp32"
+        fixed_size = None
+        manifest = stand_in_manifest()
+        maps = np.ones((2, 64, 96), np.float32)
+
+        def infer(self, left, right):
+            self.maps[0] = left[0, 0, 0]
+            return self.maps[0], self.maps[1]
+
+        def close(self):
+            pass
+
+    dark, light = (np.full((64, 96, 3), value, np.uint8) for value in (10, 20))
+    with StereoEngine(Reuses()) as engine:
+        kept, lent = engine(dark, dark), engine(dark, dark, copy=False)
+        assert np.shares_memory(lent.disparity_px, Reuses.maps)
+        engine(light, light)
+    assert (kept.disparity_px == 10).all()
+    assert (lent.disparity_px == 20).all(), "the next call's"
+
+
+def test_a_resized_answer_is_a_copy_in_any_case(artifact, rng):
+    left, right = pair(rng)
+    with StereoEngine.load(artifact, scale=0.5) as engine:
+        kept = engine(left, right).disparity_px
+        np.testing.assert_array_equal(engine(left, right, copy=False).disparity_px, kept)

@@ -195,7 +195,7 @@ class Pipeline:
         assert job.engine is not None
         assert job.inferred is not None
         try:
-            job.stereo = job.engine.finish(job.inferred)
+            job.stereo = job.engine.finish(job.inferred, copy=False)  # they are its own
         except EngineError as error:
             self._invalid(error)
             return None

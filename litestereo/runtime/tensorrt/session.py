@@ -22,6 +22,7 @@ from litestereo.runtime.cuda.dlpack import CUDA
 from litestereo.runtime.cuda.gpu_array import ANY_GPU, GpuArray
 from litestereo.runtime.tensorrt.library import WordsLog
 from litestereo.runtime.tensorrt.options import Wait
+from litestereo.runtime.tensorrt.side_copy import SideCopier
 
 __all__ = ["TENSORS", "DeviceTimes", "Session", "SessionOptions"]
 
@@ -113,8 +114,9 @@ class Session:
         self.zero_copy = options.zero_copy
         self.waits_asleep = options.wait == "block"
         self._device, self._words = device, words
-        # Memory, stream and event, in order, so that they are freed in the opposite order.
-        self._owned: list[Callable[[], None]] = []
+        # Threads, memory, stream and event, in order, so that they are freed in the opposite order.
+        self._copier = SideCopier()
+        self._owned: list[Callable[[], None]] = [self._copier.close]
         self._context: Any = None
         self._graph: Graph | None = None
         self._enqueue_ms: float | None = None
@@ -159,8 +161,8 @@ class Session:
             # Before the buffers are touched: the last caller's work may still read them.
             self._device.synchronize(self._done)
             self._elsewhere = False
-        np.copyto(self._slots["left"].host.array, left)
-        np.copyto(self._slots["right"].host.array, right)
+        slots = self._slots
+        self._copier.copy((slots["left"].host.array, left), (slots["right"].host.array, right))
         start = time.perf_counter()
         if self._graph is not None:
             self._graph.launch(self._stream)
