@@ -14,7 +14,7 @@ from litestereo.errors import EngineError, MissingDependencyError
 from litestereo.runtime.tensorrt.library import version_of
 
 __all__ = [
-    "BLOCK",
+    "CONVNEXT",
     "HEAD",
     "NAMES",
     "SOURCES",
@@ -27,10 +27,16 @@ __all__ = [
     "require_plugins",
 ]
 
-SOURCES = ("plugin.cu", "convnext_block.cuh", "disparity_head.cuh", "tensor_cores.cuh")
+SOURCES = (
+    "plugin.cu",
+    "convnext_block.cuh",
+    "disparity_head.cuh",
+    "pixelwise.cuh",
+    "tensor_cores.cuh",
+)
 """What it is compiled from; beside this module."""
 
-BLOCK, HEAD = NAMES = ("LitestereoConvNeXtBlock", "LitestereoDisparityHead")
+CONVNEXT, HEAD = NAMES = ("LitestereoConvNeXtBlock", "LitestereoDisparityHead")
 """Of the plugins, in TensorRT's registry."""
 
 VERSION = "1"
