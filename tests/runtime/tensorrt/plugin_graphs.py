@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
-__all__ = ["convnext_graph", "head_graph"]
+__all__ = ["convnext_graph", "fasternet_graph", "head_graph"]
 
 
 class _Blocks:
@@ -77,6 +77,29 @@ def convnext_graph(channels, size, *, blocks=1, seed=0, dtype=np.float32, **chan
         y = made.node("LayerNormalization", [y, *scale], f"{b}/norm", **norm)
         y = made.node("Transpose", [y], f"{b}/first", perm=[0, 3, 1, 2])
         y = made.two_layers(y, b, channels, 4 * channels)
+        x = made.node("Add", [x, y], f"{b}/sum")
+    return made.model(x, channels, size)
+
+
+def fasternet_graph(
+    channels, size, *, expansion, blocks=1, seed=0, dtype=np.float32, mixed=None, **changes
+):
+    """Return a model of blocks in a row, (1, C, H, W) to the same; `changes` are to the 3x3.
+
+    `mixed` channels, a quarter of all unless given, go through the 3x3; "swap" in `changes` takes
+    it behind the others.
+    """
+    made, x = _Blocks(seed, dtype), "x"
+    mixed, swap = mixed or channels // 4, changes.pop("swap", False)
+    shares = made.constant("shares", np.array([mixed, channels - mixed]))
+    for number in range(blocks):
+        b = f"block{number}"
+        first, kept = made.node("Split", [x, shares], f"{b}/split", outputs=2, axis=1)
+        kernel = made.weight(f"{b}.k", mixed, mixed, 3, 3, scale=(9 * mixed) ** -0.5)
+        how = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], **changes}
+        y = made.node("Conv", [first, kernel], f"{b}/mix", **how)
+        y = made.node("Concat", [kept, y] if swap else [y, kept], f"{b}/all", axis=1)
+        y = made.two_layers(y, b, channels, expansion * channels)
         x = made.node("Add", [x, y], f"{b}/sum")
     return made.model(x, channels, size)
 

@@ -15,6 +15,7 @@ __all__ = ["compiled_kernels", "kernels"]
 SOURCE = """
 #include "convnext_block.cuh"
 #include "disparity_head.cuh"
+#include "fasternet_block.cuh"
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define BLOCK(name) \\
     EXPORT int name(void** at, int channels, int n, int height, int width) { \\
@@ -22,6 +23,7 @@ SOURCE = """
                                         width, nullptr); \\
     }
 BLOCK(convnext)
+BLOCK(fasternet)
 EXPORT int head(void** at, int n, int height, int width) {
     return litestereo::disparity_head(at[0], at[1], at[2], at[3], at[4], at[5], n, height, width,
                                       nullptr);

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["as_the_kernel_computes", "product"]
+__all__ = ["as_the_kernel_computes", "as_the_kernel_mixes", "product"]
 
 
 def product(a, b, d):
@@ -47,4 +47,29 @@ def as_the_kernel_computes(weights, y):
             out[r[:, None], 16 * k + own] = np.concatenate(
                 [sums[k, 0][:, half], sums[k, 1][:, half]], 1
             )
+    return out
+
+
+def as_the_kernel_mixes(weights, x):
+    """The 3x3 of 8x8 pixels out of 10x10, (10, 10, C/4 up to a multiple of 4), thread by thread."""
+    channels, lane = x.shape[2], np.arange(32)
+    fours, part = channels // 4, lane % 4
+    rounds = -(-9 * fours // 4)
+    packed = weights.reshape(rounds, -1, 32, 4).astype(float)
+    out = np.zeros((64, 8 * packed.shape[1]))
+    for row_warp in range(4):
+        row = 16 * row_warp + lane // 4
+        sums = np.zeros((packed.shape[1], 32, 4))
+        for number, columns in enumerate(packed):
+            tap, four = np.divmod(np.minimum(4 * number + part, 9 * fours - 1), fours)
+            at = row // 8 + tap // 3, row % 8 + tap % 3
+            own = 4 * four[:, None] + np.arange(4)
+            upper, lower = (x[at[0][:, None] + n, at[1][:, None], own] for n in (0, 1))
+            a = np.concatenate([upper[:, :2], lower[:, :2], upper[:, 2:], lower[:, 2:]], 1)
+            for column, b in enumerate(columns):
+                product(a, b, sums[column])
+        for column, d in enumerate(sums):
+            for i in range(2):
+                out[row, 8 * column + 2 * part + i] = d[:, i]
+                out[row + 8, 8 * column + 2 * part + i] = d[:, 2 + i]
     return out

@@ -15,6 +15,7 @@ from litestereo.runtime.tensorrt.library import version_of
 
 __all__ = [
     "CONVNEXT",
+    "FASTERNET",
     "HEAD",
     "NAMES",
     "SOURCES",
@@ -31,12 +32,17 @@ SOURCES = (
     "plugin.cu",
     "convnext_block.cuh",
     "disparity_head.cuh",
+    "fasternet_block.cuh",
     "pixelwise.cuh",
     "tensor_cores.cuh",
 )
 """What it is compiled from; beside this module."""
 
-CONVNEXT, HEAD = NAMES = ("LitestereoConvNeXtBlock", "LitestereoDisparityHead")
+CONVNEXT, FASTERNET, HEAD = NAMES = (
+    "LitestereoConvNeXtBlock",
+    "LitestereoFasterNetBlock",
+    "LitestereoDisparityHead",
+)
 """Of the plugins, in TensorRT's registry."""
 
 VERSION = "1"
