@@ -17,7 +17,7 @@ from litestereo.export.pairs import Pair
 from litestereo.export.parity import onnxruntime_outputs
 from litestereo.export.pipeline import for_engines
 from litestereo.export.simplify import simplify
-from litestereo.runtime.tensorrt.plugin.blocks import find_blocks
+from litestereo.runtime.tensorrt.plugin.convnext import find_convnext
 from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
 
 SIZE = (64, 96)
@@ -81,7 +81,7 @@ def test_a_gelu_is_three_steps(master):
 
 
 def test_the_plugin_finds_every_convnext_block(master):
-    blocks = find_blocks(read_graph(for_engines(master).SerializeToString()))
+    blocks = find_convnext(read_graph(for_engines(master).SerializeToString()))
     assert Counter(block.constants[0].shape[1] for block in blocks) == {48: 5, 96: 8, 192: 15}
 
 

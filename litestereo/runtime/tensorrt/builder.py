@@ -19,8 +19,7 @@ from litestereo.errors import EngineError
 from litestereo.runtime.manifest import Precision
 from litestereo.runtime.tensorrt.library import WordsLog, own_words
 from litestereo.runtime.tensorrt.options import BuildOptions, SizeRange
-from litestereo.runtime.tensorrt.plugin.blocks import find_blocks
-from litestereo.runtime.tensorrt.plugin.head import find_head
+from litestereo.runtime.tensorrt.plugin.find import find_parts
 from litestereo.runtime.tensorrt.plugin.library import load_library
 from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
 from litestereo.runtime.tensorrt.plugin.parts import replace_parts
@@ -288,9 +287,7 @@ def _use_plugin(
     if not isinstance(path, Path) or request.precision != "fp16":
         return 0, []
     load_library(trt, path)
-    graph = read_graph(request.graph)
-    head = find_head(graph)
-    parts = [*find_blocks(graph), *([head] if head else [])]
+    parts = find_parts(read_graph(request.graph))
     return len(parts), replace_parts(trt, network, parts)
 
 

@@ -5,30 +5,59 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
-__all__ = ["block_graph", "head_graph"]
+__all__ = ["convnext_graph", "fasternet_graph", "head_graph"]
 
 
-def block_graph(channels, size, *, blocks=1, seed=0, dtype=np.float32, **changes):
-    """Return a model of blocks in a row, (1, C, H, W) to the same; `changes` are to attributes."""
-    rng = np.random.default_rng(seed)
-    nodes, weights, x = [], [], "x"
+class _Blocks:
+    """Nodes and random weights of blocks in a row."""
 
-    def weight(name, *shape, scale):
-        values = rng.normal(0, scale, shape).astype(dtype)
-        weights.append(numpy_helper.from_array(values, name))
+    def __init__(self, seed, dtype):
+        self._rng, self._dtype = np.random.default_rng(seed), dtype
+        self.nodes, self.weights = [], []
+
+    def constant(self, name, values):
+        self.weights.append(numpy_helper.from_array(values, name))
         return name
 
-    def node(kind, inputs, name, **attributes):
-        nodes.append(helper.make_node(kind, inputs, [f"{name}.out"], name=name, **attributes))
-        return f"{name}.out"
+    def weight(self, name, *shape, scale):
+        return self.constant(name, self._rng.normal(0, scale, shape).astype(self._dtype))
 
+    def node(self, kind, inputs, name, outputs=1, **attributes):
+        made = [f"{name}.out{n or ''}" for n in range(outputs)]
+        self.nodes.append(helper.make_node(kind, inputs, made, name=name, **attributes))
+        return made[0] if outputs == 1 else made
+
+    def two_layers(self, x, b, channels, wide):
+        """Add both pixelwise layers, as `with_folded_gelu` leaves them."""
+        first = self.weight(f"{b}.a", wide, channels, 1, 1, scale=channels**-0.5)
+        bias = self.weight(f"{b}.ab", wide, scale=0.1)
+        y = self.node("Conv", [x, first, bias], f"{b}/inward")
+        erf = self.node("Erf", [y], f"{b}/erf")
+        y = self.node("Add", [self.node("Mul", [y, erf], f"{b}/mul"), y], f"{b}/gelu")
+        second = self.weight(f"{b}.c", channels, wide, 1, 1, scale=wide**-0.5)
+        bias = self.weight(f"{b}.cb", channels, scale=0.1)
+        return self.node("Conv", [y, second, bias], f"{b}/outward")
+
+    def model(self, x, channels, size):
+        self.nodes.append(helper.make_node("Identity", [x], ["y"], name="end"))
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(self._dtype))
+        ends = [helper.make_tensor_value_info(n, kind, [1, channels, *size]) for n in ("x", "y")]
+        graph = helper.make_graph(self.nodes, "blocks", ends[:1], ends[1:], self.weights)
+        opset = helper.make_opsetid("", 17)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        checker.check_model(model)
+        return model
+
+
+def convnext_graph(channels, size, *, blocks=1, seed=0, dtype=np.float32, **changes):
+    """Return a model of blocks in a row, (1, C, H, W) to the same; `changes` are to attributes."""
+    made, x = _Blocks(seed, dtype), "x"
     for number in range(blocks):
         b = f"block{number}"
-        wide = 4 * channels
-        kernel = weight(f"{b}.k", channels, 1, 7, 7, scale=1 / 7)
-        y = node(
+        kernel = made.weight(f"{b}.k", channels, 1, 7, 7, scale=1 / 7)
+        y = made.node(
             "Conv",
-            [x, kernel, weight(f"{b}.kb", channels, scale=0.1)],
+            [x, kernel, made.weight(f"{b}.kb", channels, scale=0.1)],
             f"{b}/dw",
             **{
                 "kernel_shape": [7, 7],
@@ -38,27 +67,41 @@ def block_graph(channels, size, *, blocks=1, seed=0, dtype=np.float32, **changes
                 **{name: changes[name] for name in ("pads", "dilations") if name in changes},
             },
         )
-        y = node("Transpose", [y], f"{b}/last", perm=[0, 2, 3, 1])
-        scale = weight(f"{b}.s", channels, scale=1.0), weight(f"{b}.sb", channels, scale=0.1)
+        y = made.node("Transpose", [y], f"{b}/last", perm=[0, 2, 3, 1])
+        scale = (
+            made.weight(f"{b}.s", channels, scale=1.0),
+            made.weight(f"{b}.sb", channels, scale=0.1),
+        )
         norm = {"axis": -1, "epsilon": 1e-6}
         norm |= {name: changes[name] for name in norm.keys() & changes}
-        y = node("LayerNormalization", [y, *scale], f"{b}/norm", **norm)
-        y = node("Transpose", [y], f"{b}/first", perm=[0, 3, 1, 2])
-        first = weight(f"{b}.a", wide, channels, 1, 1, scale=channels**-0.5)
-        y = node("Conv", [y, first, weight(f"{b}.ab", wide, scale=0.1)], f"{b}/inward")
-        erf = node("Erf", [y], f"{b}/erf")
-        y = node("Add", [node("Mul", [y, erf], f"{b}/mul"), y], f"{b}/gelu")
-        second = weight(f"{b}.c", channels, wide, 1, 1, scale=wide**-0.5)
-        y = node("Conv", [y, second, weight(f"{b}.cb", channels, scale=0.1)], f"{b}/outward")
-        x = node("Add", [x, y], f"{b}/sum")
-    nodes.append(helper.make_node("Identity", [x], ["y"], name="end"))
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    ends = [helper.make_tensor_value_info(n, kind, [1, channels, *size]) for n in ("x", "y")]
-    graph = helper.make_graph(nodes, "blocks", ends[:1], ends[1:], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    checker.check_model(model)
-    assert TensorProto.FLOAT16 == 10
-    return model
+        y = made.node("LayerNormalization", [y, *scale], f"{b}/norm", **norm)
+        y = made.node("Transpose", [y], f"{b}/first", perm=[0, 3, 1, 2])
+        y = made.two_layers(y, b, channels, 4 * channels)
+        x = made.node("Add", [x, y], f"{b}/sum")
+    return made.model(x, channels, size)
+
+
+def fasternet_graph(
+    channels, size, *, expansion, blocks=1, seed=0, dtype=np.float32, mixed=None, **changes
+):
+    """Return a model of blocks in a row, (1, C, H, W) to the same; `changes` are to the 3x3.
+
+    `mixed` channels, a quarter of all unless given, go through the 3x3; "swap" in `changes` takes
+    it behind the others.
+    """
+    made, x = _Blocks(seed, dtype), "x"
+    mixed, swap = mixed or channels // 4, changes.pop("swap", False)
+    shares = made.constant("shares", np.array([mixed, channels - mixed]))
+    for number in range(blocks):
+        b = f"block{number}"
+        first, kept = made.node("Split", [x, shares], f"{b}/split", outputs=2, axis=1)
+        kernel = made.weight(f"{b}.k", mixed, mixed, 3, 3, scale=(9 * mixed) ** -0.5)
+        how = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], **changes}
+        y = made.node("Conv", [first, kernel], f"{b}/mix", **how)
+        y = made.node("Concat", [kept, y] if swap else [y, kept], f"{b}/all", axis=1)
+        y = made.two_layers(y, b, channels, expansion * channels)
+        x = made.node("Add", [x, y], f"{b}/sum")
+    return made.model(x, channels, size)
 
 
 def head_graph(size, *, seed=0):

@@ -15,11 +15,15 @@ __all__ = ["compiled_kernels", "kernels"]
 SOURCE = """
 #include "convnext_block.cuh"
 #include "disparity_head.cuh"
+#include "fasternet_block.cuh"
 #define EXPORT extern "C" __attribute__((visibility("default")))
-EXPORT int block(void** at, int channels, int n, int height, int width) {
-    return litestereo::convnext_block(channels, at[0], at[1], at[2], at[3], at[4], n, height, width,
-                                      nullptr);
-}
+#define BLOCK(name) \\
+    EXPORT int name(void** at, int channels, int n, int height, int width) { \\
+        return litestereo::name##_block(channels, at[0], at[1], at[2], at[3], at[4], n, height, \\
+                                        width, nullptr); \\
+    }
+BLOCK(convnext)
+BLOCK(fasternet)
 EXPORT int head(void** at, int n, int height, int width) {
     return litestereo::disparity_head(at[0], at[1], at[2], at[3], at[4], at[5], n, height, width,
                                       nullptr);

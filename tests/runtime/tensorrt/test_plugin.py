@@ -9,14 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
-from plugin_graphs import block_graph
+from plugin_graphs import convnext_graph
 from plugin_kernels import compiled_kernels
+from plugin_products import as_the_kernel_computes
 
 from litestereo.errors import EngineError, MissingDependencyError
 from litestereo.runtime.tensorrt.engines import plugin_of
 from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions
 from litestereo.runtime.tensorrt.plugin import library
-from litestereo.runtime.tensorrt.plugin.blocks import CHANNELS, find_blocks
+from litestereo.runtime.tensorrt.plugin.convnext import CHANNELS, find_convnext
 from litestereo.runtime.tensorrt.plugin.library import SOURCES, compile_library, library_path
 from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
 from litestereo.runtime.tensorrt.plugin.parts import replace_parts
@@ -25,57 +26,13 @@ FOLDER = Path(library.__file__).parent
 
 
 def blocks_of(model):
-    return find_blocks(read_graph(model.SerializeToString()))
-
-
-def product(a, b, d):
-    """The tensor cores' 16x8x16 product of what 32 threads hold, all as (lane, registers)."""
-    left, right, lanes = np.zeros((16, 16)), np.zeros((16, 8)), np.arange(32)
-    row, part = lanes // 4, lanes % 4
-    for i in range(2):
-        left[row, 2 * part + i], left[row + 8, 2 * part + i] = a[:, i], a[:, 2 + i]
-        left[row, 2 * part + 8 + i], left[row + 8, 2 * part + 8 + i] = a[:, 4 + i], a[:, 6 + i]
-        right[2 * part + i, row], right[2 * part + 8 + i, row] = b[:, i], b[:, 2 + i]
-    out = left @ right
-    for i in range(2):
-        d[:, i] += out[row, 2 * part + i]
-        d[:, 2 + i] += out[row + 8, 2 * part + i]
-
-
-def as_the_kernel_computes(weights, y, channels):
-    """Both pixelwise layers of 16 pixels without biases and GELU, thread by thread."""
-    groups, row, part = channels // 16, np.arange(32) // 4, np.arange(32) % 4
-    packed = weights.reshape(channels // 4, 2, groups, 32, 2, 4).astype(float)
-    own = 4 * part[:, None] + np.arange(4)  # channels of a thread, in each group of 16
-    upper, lower = (
-        np.stack([y[r[:, None], 16 * k + own] for k in range(groups)]) for r in (row, row + 8)
-    )
-    sums = np.zeros((groups, 2, 32, 4))
-    for inward, outward in packed:
-        h = np.zeros((2, 32, 4))
-        for k in range(groups):
-            a = np.concatenate(
-                [upper[k][:, :2], lower[k][:, :2], upper[k][:, 2:], lower[k][:, 2:]], 1
-            )
-            for n in range(2):
-                product(a, inward[k][:, n], h[n])
-        a = np.concatenate([h[0][:, :2], h[0][:, 2:], h[1][:, :2], h[1][:, 2:]], 1)
-        for k in range(groups):
-            for n in range(2):
-                product(a, outward[k][:, n], sums[k, n])
-    out = np.zeros((16, channels))
-    for k in range(groups):
-        for r, half in ((row, slice(0, 2)), (row + 8, slice(2, 4))):
-            out[r[:, None], 16 * k + own] = np.concatenate(
-                [sums[k, 0][:, half], sums[k, 1][:, half]], 1
-            )
-    return out
+    return find_convnext(read_graph(model.SerializeToString()))
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_weights_are_where_the_tensor_cores_want_them(channels, rng):
-    (block,) = blocks_of(block_graph(channels, (8, 8)))
-    model = block_graph(channels, (8, 8))
+    (block,) = blocks_of(convnext_graph(channels, (8, 8)))
+    model = convnext_graph(channels, (8, 8))
     arrays = {t.name: np.frombuffer(t.raw_data, np.float32) for t in model.graph.initializer}
     first = arrays["block0.a"].reshape(4 * channels, channels) * arrays["block0.s"]
     second = arrays["block0.c"].reshape(channels, 4 * channels)
@@ -83,14 +40,12 @@ def test_weights_are_where_the_tensor_cores_want_them(channels, rng):
     expected = (
         y @ first.astype(np.float16).T.astype(float) @ second.astype(np.float16).T.astype(float)
     )
-    np.testing.assert_allclose(
-        as_the_kernel_computes(block.constants[1], y, channels), expected, atol=1e-9
-    )
+    np.testing.assert_allclose(as_the_kernel_computes(block.constants[1], y), expected, atol=1e-9)
 
 
 def test_a_block_is_all_that_its_nodes_compute(rng):
     channels, size = 48, (9, 11)
-    model = block_graph(channels, size)
+    model = convnext_graph(channels, size)
     (block,) = blocks_of(model)
     x = rng.normal(size=(channels, *size)).astype(np.float32)
     session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -113,7 +68,7 @@ def test_a_block_is_all_that_its_nodes_compute(rng):
     first = first.reshape(4 * channels, channels)
     second = outward.reshape(chunks, groups, 4, 2, 4, 2, 2, 2).transpose(1, 2, 5, 3, 0, 6, 4, 7)
     second = second.reshape(channels, 4 * channels)
-    through = as_the_kernel_computes(block.constants[1], np.eye(channels)[:16], channels)
+    through = as_the_kernel_computes(block.constants[1], np.eye(channels)[:16])
     np.testing.assert_allclose(through, (second @ first).T[:16], atol=1e-9)
     h = np.einsum("oc,chw->ohw", first, y) + block.constants[2][: 4 * channels, None, None]
     h = h * np.vectorize(math.erf)(h) + h
@@ -122,7 +77,7 @@ def test_a_block_is_all_that_its_nodes_compute(rng):
 
 
 def test_blocks_follow_each_other():
-    found = blocks_of(block_graph(96, (8, 8), blocks=3, dtype=np.float16))
+    found = blocks_of(convnext_graph(96, (8, 8), blocks=3, dtype=np.float16))
     assert [block.name for block in found] == [f"block{n}/sum.out" for n in range(3)]
     assert [block.sources for block in found] == [("x",), ("block0/sum.out",), ("block1/sum.out",)]
     assert [block.results for block in found] == [(f"block{n}/sum.out",) for n in range(3)]
@@ -131,10 +86,10 @@ def test_blocks_follow_each_other():
 @pytest.mark.parametrize(
     "model",
     [
-        block_graph(48, (8, 8), epsilon=1e-3),
-        block_graph(48, (8, 8), axis=2),
-        block_graph(48, (8, 8), dilations=[2, 2], pads=[6, 6, 6, 6]),
-        block_graph(64, (8, 8)),
+        convnext_graph(48, (8, 8), epsilon=1e-3),
+        convnext_graph(48, (8, 8), axis=2),
+        convnext_graph(48, (8, 8), dilations=[2, 2], pads=[6, 6, 6, 6]),
+        convnext_graph(64, (8, 8)),
     ],
     ids=["another epsilon", "another axis", "dilated", "channels without a kernel"],
 )
@@ -144,7 +99,7 @@ def test_what_the_kernel_does_not_compute_is_left(model):
 
 def test_a_broken_graph_is_an_error_of_ours():
     with pytest.raises(EngineError, match="cannot be read"):
-        read_graph(block_graph(48, (8, 8)).SerializeToString()[:-7])
+        read_graph(convnext_graph(48, (8, 8)).SerializeToString()[:-7])
 
 
 class Network:
@@ -205,7 +160,7 @@ class Trt:
 
 
 def test_a_plugin_stands_in_for_each_block():
-    model = block_graph(48, (8, 8), blocks=2)
+    model = convnext_graph(48, (8, 8), blocks=2)
     network = Network(model)
     kept = replace_parts(Trt(), network, blocks_of(model))
     first, second = network.layers[-2:]
@@ -225,12 +180,14 @@ def test_a_plugin_stands_in_for_each_block():
 def test_a_network_of_another_graph_is_refused():
     with pytest.raises(EngineError, match="no tensors of the part block1/sum"):
         replace_parts(
-            Trt(), Network(block_graph(48, (8, 8))), blocks_of(block_graph(48, (8, 8), blocks=2))
+            Trt(),
+            Network(convnext_graph(48, (8, 8))),
+            blocks_of(convnext_graph(48, (8, 8), blocks=2)),
         )
 
 
 def test_no_plugin_is_an_error():
-    model = block_graph(48, (8, 8))
+    model = convnext_graph(48, (8, 8))
     with pytest.raises(EngineError, match="makes no plugin"):
         replace_parts(Trt(plugin=None), Network(model), blocks_of(model))
 
@@ -349,13 +306,13 @@ def test_the_kernels_compile_for_jetsons(tmp_path):
 @pytest.mark.parametrize("size", [(24, 78), (23, 75), (8, 8), (5, 3)])
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_the_kernel_computes_a_block(kernels, channels, size):
-    model = block_graph(channels, size)
+    model = convnext_graph(channels, size)
     (block,) = blocks_of(model)
     x = np.random.default_rng(1).normal(size=(2, channels, *size)).astype(np.float16)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     expected = [session.run(None, {"x": one[None].astype(np.float32)})[0][0] for one in x]
     read = [np.ascontiguousarray(x.transpose(0, 2, 3, 1)), *block.constants]
-    (out,) = kernels.run("block", read, [(2, *size, channels)], np.float16, channels, 2, *size)
+    (out,) = kernels.run("convnext", read, [(2, *size, channels)], np.float16, channels, 2, *size)
     found = out.astype(np.float32).transpose(0, 3, 1, 2)
     error = np.linalg.norm(found - np.stack(expected)) / np.linalg.norm(np.stack(expected))
     assert error < 1e-3, error

@@ -6,10 +6,6 @@ import onnxruntime
 import pytest
 from plugin_graphs import head_graph
 
-from litestereo import models
-from litestereo.export.options import ExportOptions
-from litestereo.export.pipeline import fp32_graph
-from litestereo.export.simplify import simplify
 from litestereo.runtime.tensorrt.plugin.head import find_head, pack_transposed
 from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
 
@@ -51,10 +47,8 @@ def test_the_end_is_found(model):
     assert [array.shape for array in head.constants] == [(4096,)]
 
 
-def test_the_end_of_an_export_is_found():
-    network = models.create("las2_s").eval()
-    graph = simplify(fp32_graph(network, options=ExportOptions(model="las2_s")))
-    assert head_of(graph) is not None
+def test_the_end_of_an_export_is_found(las2_s):
+    assert head_of(las2_s) is not None
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The CUDA plugin that computes a ConvNeXt block in one kernel: its source, and how it is used."""
+"""CUDA plugins that compute whole parts of a network: their source, and how they are used."""

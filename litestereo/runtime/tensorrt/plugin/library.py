@@ -14,7 +14,8 @@ from litestereo.errors import EngineError, MissingDependencyError
 from litestereo.runtime.tensorrt.library import version_of
 
 __all__ = [
-    "BLOCK",
+    "CONVNEXT",
+    "FASTERNET",
     "HEAD",
     "NAMES",
     "SOURCES",
@@ -27,10 +28,21 @@ __all__ = [
     "require_plugins",
 ]
 
-SOURCES = ("plugin.cu", "convnext_block.cuh", "disparity_head.cuh", "tensor_cores.cuh")
+SOURCES = (
+    "plugin.cu",
+    "convnext_block.cuh",
+    "disparity_head.cuh",
+    "fasternet_block.cuh",
+    "pixelwise.cuh",
+    "tensor_cores.cuh",
+)
 """What it is compiled from; beside this module."""
 
-BLOCK, HEAD = NAMES = ("LitestereoConvNeXtBlock", "LitestereoDisparityHead")
+CONVNEXT, FASTERNET, HEAD = NAMES = (
+    "LitestereoConvNeXtBlock",
+    "LitestereoFasterNetBlock",
+    "LitestereoDisparityHead",
+)
 """Of the plugins, in TensorRT's registry."""
 
 VERSION = "1"

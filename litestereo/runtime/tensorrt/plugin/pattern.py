@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph, OnnxNode
+from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph
 
 __all__ = ["Array", "Found", "Op", "Pattern", "match"]
 
@@ -38,12 +38,14 @@ class Op:
         inputs: a pattern for each input; the node may have no others but empty ones.
         attributes: what it must have; None: must not be given.
         name: what to call the tensor that it gives; "" for no name.
+        output: which of what it gives.
     """
 
     kind: str
     inputs: tuple[Pattern, ...]
     attributes: Mapping[str, object] = field(default_factory=dict)
     name: str = ""
+    output: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,15 +101,16 @@ def _match(graph: OnnxGraph, tensor: str, pattern: Pattern, found: Found) -> Fou
     if name in found.tensors:
         return found if found.tensors[name] == tensor else None
     if isinstance(pattern, Op):
-        inside = _match_node(graph, graph.producers.get(tensor), pattern, found)
+        inside = _match_node(graph, tensor, pattern, found)
         if inside is None:
             return None
         found = inside
     return Found({**found.tensors, name: tensor}, found.arrays) if name else found
 
 
-def _match_node(graph: OnnxGraph, node: OnnxNode | None, pattern: Op, found: Found) -> Found | None:
-    if node is None or node.kind != pattern.kind:
+def _match_node(graph: OnnxGraph, tensor: str, pattern: Op, found: Found) -> Found | None:
+    node = graph.producers.get(tensor)
+    if node is None or node.kind != pattern.kind or node.outputs.index(tensor) != pattern.output:
         return None
     for name, value in pattern.attributes.items():
         if not _same(node.attributes.get(name, _DEFAULTS.get(name)), value):
@@ -118,8 +121,8 @@ def _match_node(graph: OnnxGraph, node: OnnxNode | None, pattern: Op, found: Fou
     orders = permutations(pattern.inputs) if node.kind in _COMMUTATIVE else [pattern.inputs]
     for order in orders:
         inside: Found | None = found
-        for tensor, part in zip(node.inputs, order, strict=False):
-            inside = None if inside is None else _match(graph, tensor, part, inside)
+        for given, part in zip(node.inputs, order, strict=False):
+            inside = None if inside is None else _match(graph, given, part, inside)
         if inside is not None:
             return inside
     return None

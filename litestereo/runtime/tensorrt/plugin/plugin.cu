@@ -6,6 +6,7 @@
 
 #include "convnext_block.cuh"
 #include "disparity_head.cuh"
+#include "fasternet_block.cuh"
 
 namespace {
 
@@ -54,11 +55,11 @@ public:
     }
 };
 
-class ConvNeXtBlock final : public Stateless<ConvNeXtBlock> {
+// A block of a network, from a picture to another of its size; `Self` has kCompute, too.
+template <class Self>
+class Block : public Stateless<Self> {
 public:
-    static constexpr char const* kName = "LitestereoConvNeXtBlock";
     static constexpr int32_t kOutputs = 1;
-    static constexpr Wanted kWanted[] = {kPicture, kFloats, kHalves, kFloats, kPicture};
 
     DimsExprs getOutputDimensions(int32_t, DimsExprs const* inputs, int32_t, IExprBuilder&) noexcept override {
         return inputs[0];
@@ -66,9 +67,22 @@ public:
     int32_t enqueue(PluginTensorDesc const* inputs, PluginTensorDesc const*, void const* const* in, void* const* out,
                     void*, cudaStream_t stream) noexcept override {
         auto const* const size = inputs[0].dims.d;
-        return litestereo::convnext_block(size[1], in[0], in[1], in[2], in[3], out[0], size[0], size[2], size[3],
-                                          stream);
+        return Self::kCompute(size[1], in[0], in[1], in[2], in[3], out[0], size[0], size[2], size[3], stream);
     }
+};
+
+class ConvNeXtBlock final : public Block<ConvNeXtBlock> {
+public:
+    static constexpr char const* kName = "LitestereoConvNeXtBlock";
+    static constexpr Wanted kWanted[] = {kPicture, kFloats, kHalves, kFloats, kPicture};
+    static constexpr auto kCompute = litestereo::convnext_block;
+};
+
+class FasterNetBlock final : public Block<FasterNetBlock> {
+public:
+    static constexpr char const* kName = "LitestereoFasterNetBlock";
+    static constexpr Wanted kWanted[] = {kPicture, kHalves, kHalves, kFloats, kPicture};
+    static constexpr auto kCompute = litestereo::fasternet_block;
 };
 
 class DisparityHead final : public Stateless<DisparityHead> {
@@ -120,9 +134,10 @@ private:
 extern "C" __attribute__((visibility("default"))) void setLoggerFinder(nvinfer1::ILoggerFinder*) {}
 
 extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreator* const* getPluginCreators(int32_t& count) {
-    static Creator<ConvNeXtBlock> block;
+    static Creator<ConvNeXtBlock> convnext;
+    static Creator<FasterNetBlock> fasternet;
     static Creator<DisparityHead> head;
-    static nvinfer1::IPluginCreator* const creators[] = {&block, &head};
-    count = 2;
+    static nvinfer1::IPluginCreator* const creators[] = {&convnext, &fasternet, &head};
+    count = sizeof(creators) / sizeof(*creators);
     return creators;
 }
