@@ -75,7 +75,8 @@ __global__ void __launch_bounds__(kThreads, P::RESIDENT)
 
     const Ring<P> ring(shared, weights, rank);
     auto load_input = [&](int first) {  // the rows around the pixels from `first` on
-        load_window<C, P::ROWS, kTile + 6, 0, C / 8, C>(input, x + image, top + first / kTile - 3, left - 3, height, width);
+        load_window<C, P::ROWS, kTile + 6, 0, C / 8, C>(input, x + image, top + first / kTile - 3, left - 3, height,
+                                                        width);
         commit_copies();
     };
 #pragma unroll

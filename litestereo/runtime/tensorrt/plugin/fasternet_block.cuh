@@ -2,7 +2,7 @@
 // GELU, sum.
 //
 // The 3x3 is a product on the tensor cores, too: 64 pixels by 9 times a quarter of the channels. Each thread block of a
-// group computes all of it: less than a tenth of its work, and nothing to wait for. The rest is that of `pixelwise.cuh`.
+// group computes all of it, so that none has to wait for another. The rest is that of `pixelwise.cuh`.
 //
 // The order of the 3x3's weights is that of `fasternet.py`, `pack_mixing`.
 #pragma once
@@ -11,7 +11,7 @@
 
 namespace litestereo {
 
-// EARLY: stages whose weights are loaded before x is complete. LATE: stages that are free for the 3x3's input until then.
+// EARLY: stages whose weights are loaded before x is complete. LATE: those that hold the 3x3's input first.
 template <int CHANNELS, int EXPANSION, int SPLIT_, int STAGES_, int EARLY_, int RESIDENT_ = 1, int LATE_ = 0>
 struct FasterNetPlan : Layers<CHANNELS, EXPANSION, SPLIT_, STAGES_, RESIDENT_> {
     using Base = Layers<CHANNELS, EXPANSION, SPLIT_, STAGES_, RESIDENT_>;
@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(kThreads, P::RESIDENT)
     asm volatile("griddepcontrol.launch_dependents;");      // the next kernel may begin with its weights,
     asm volatile("griddepcontrol.wait;" ::: "memory");      // and here x is complete
 #endif
-    load_window<C, P::WIDTH, P::WIDTH, 0, P::COLUMNS, P::INPUT_PITCH>(input, x + image, top - 1, left - 1, height, width);
+    load_window<C, P::WIDTH, P::WIDTH, 0, P::COLUMNS, P::INPUT_PITCH>(input, x + image, top - 1, left - 1, height,
+                                                                      width);
     load_window<C, kTile, kTile, P::QUARTER / 8, 2 * P::G, P::PITCH>(mixed, x + image, top, left, height, width);
     commit_copies();
 #pragma unroll

@@ -1,4 +1,4 @@
-// What the kernels of whole blocks share: two pixelwise layers with GELU between them and the sum with the block's input.
+// What the kernels of whole blocks share: two pixelwise layers with GELU between them, and the sum with what went in.
 //
 // A group of SPLIT thread blocks (a cluster from sm_90 on; alone before) owns 8x8 pixels. Each has what goes into the
 // layers of all of them in shared memory, runs its share of the hidden channels through both layers on the tensor
@@ -79,7 +79,8 @@ template <int C, int ROWS, int WIDTH, int FIRST, int END, int PITCH>
 __device__ inline void load_window(__half* shared, const __half* image, int top, int left, int height, int width) {
     constexpr int PIECES = END - FIRST;
     for (int item = threadIdx.x; item < ROWS * WIDTH * PIECES; item += kThreads) {
-        const int pixel = item / PIECES, piece = FIRST + item % PIECES, y = top + pixel / WIDTH, x = left + pixel % WIDTH;
+        const int pixel = item / PIECES, piece = FIRST + item % PIECES;
+        const int y = top + pixel / WIDTH, x = left + pixel % WIDTH;
         const bool there = y >= 0 && y < height && x >= 0 && x < width && 8 * piece < C;
         const int64_t at = there ? (static_cast<int64_t>(y) * width + x) * C + 8 * piece : 0;
         copy_async_or_zero(shared + pixel * PITCH + 8 * piece, image + at, there);
@@ -111,8 +112,8 @@ struct Ring {
     }
 };
 
-// Runs a warp's 16 pixels and its half of the hidden channels through both layers. `sums` are of a thread's pixels `row`
-// and `row + 8` in `add_up`, channels 16 k + 4 part .. + 3 for every k.
+// Runs a warp's 16 pixels and its half of the hidden channels through both layers. In a thread, `sums` and all else are
+// of pixels `row` and `row + 8`, channels 16 k + 4 part .. + 3 for every k.
 template <class P>
 __device__ inline void two_layers(const __half* mixed, const Ring<P>& ring, const float* biases, int rank,
                                   float (&sums)[2 * P::G][4]) {
@@ -136,7 +137,7 @@ __device__ inline void two_layers(const __half* mixed, const Ring<P>& ring, cons
         const float2 b = __ldg(reinterpret_cast<const float2*>(bias + step * kStepHidden + 8 * i));
         h[i][0] = h[i][2] = b.x, h[i][1] = h[i][3] = b.y;
     };
-    constexpr bool AHEAD = P::RESIDENT <= 2;  // else the next step's biases have no registers, and others work meanwhile
+    constexpr bool AHEAD = P::RESIDENT <= 2;  // else there are no registers for the next step's biases
     for (int step = 0; step < ring.steps; ++step) {
         if (!AHEAD || step == 0) {
 #pragma unroll
@@ -179,9 +180,9 @@ __device__ inline void two_layers(const __half* mixed, const Ring<P>& ring, cons
     }
 }
 
-// Adds up what all warps of a group have, the second layer's biases and x, and writes it. `x` and `out` are of one image;
-// `exchange` and `pushed`, of EXCHANGE_BYTES and PUSHED_BYTES, in shared memory, the latter not in use by any block of
-// the group.
+// Adds up what all warps of a group have, the second layer's biases and x, and writes it. `x` and `out` are of one
+// image. `exchanged` and `pushed_here` are shared memory of EXCHANGE_BYTES and PUSHED_BYTES; no block of the group may
+// still use its own of the latter for something else.
 template <class P>
 __device__ inline void add_up(const float (&sums)[2 * P::G][4], void* exchanged, void* pushed_here,
                               const float* biases, const __half* x, __half* out, int top, int left, int height,
@@ -198,12 +199,13 @@ __device__ inline void add_up(const float (&sums)[2 * P::G][4], void* exchanged,
     const bool inside = pixel_y < height && pixel_x < width;
     const int64_t at = (static_cast<int64_t>(pixel_y) * width + pixel_x) * C + 16 * OWN * rank + 4 * part;
     auto there = [&](int k) { return inside && (C % 16 == 0 || 16 * (OWN * rank + k) + 4 * part < C); };
+    const float* const second = biases + P::ALL_STEPS * kStepHidden;
     uint2 before[OWN];
     float4 bias[OWN];
 #pragma unroll
     for (int k = 0; k < OWN; ++k) {
         before[k] = there(k) ? *reinterpret_cast<const uint2*>(x + at + 16 * k) : make_uint2(0, 0);
-        bias[k] = __ldg(reinterpret_cast<const float4*>(biases + P::ALL_STEPS * kStepHidden + 16 * (OWN * rank + k) + 4 * part));
+        bias[k] = __ldg(reinterpret_cast<const float4*>(second + 16 * (OWN * rank + k) + 4 * part));
     }
 
     // A warp has 16 pixels and half of the hidden channels: it gives away its sums of 8 pixels for those of the others.
@@ -268,7 +270,7 @@ __device__ inline void add_up(const float (&sums)[2 * P::G][4], void* exchanged,
     for (int k = 0; k < G; ++k) finish(k, sum[k]);
 }
 
-// What a kernel takes: x, the weights of what mixes neighbouring pixels, both layers', their biases, out, height, width.
+// What a kernel takes: x, the weights of what mixes neighbours, both layers', their biases, out, height, width.
 template <class Mixing>
 using Kernel = void (*)(const __half*, const Mixing*, const __half*, const float*, __half*, int, int);
 
