@@ -17,6 +17,7 @@ import re
 import statistics
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,9 +94,9 @@ def _constants(case: _Case) -> list[torch.Tensor]:
     return [torch.from_numpy(array).cuda() for array in arrays]
 
 
-def _timed(case: _Case, folder: Path) -> tuple[float, torch.Tensor]:
+def _timed(case: _Case, compiled: ctypes.CDLL) -> tuple[float, torch.Tensor]:
     """Return the time of one block in microseconds, and what comes out of all."""
-    run, constants = _compiled(case, folder).run, _constants(case)
+    run, constants = compiled.run, _constants(case)
     images, height, width = _SIZES[case.channels]
     torch.manual_seed(0)
     shape = (images, height, width, case.channels)
@@ -157,8 +158,11 @@ def main() -> None:
     parser.add_argument("plans", nargs="*", help="such as 'FasterNetPlan<96, 4, 1, 4, 1>'")
     own: dict[tuple[str, int], torch.Tensor] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for case in _cases(parser.parse_args().plans):
-            time_us, out = _timed(case, Path(folder))
+        cases = _cases(parser.parse_args().plans)
+        with ThreadPoolExecutor() as pool:
+            compiled = list(pool.map(lambda case: _compiled(case, Path(folder)), cases))
+        for case, library_of_case in zip(cases, compiled, strict=True):
+            time_us, out = _timed(case, library_of_case)
             first = own.setdefault((case.kind, case.channels), out)
             off = float((out - first).norm() / first.norm())
             name = case.plan or "the plugin's"

@@ -110,7 +110,7 @@ def head_graph(size, *, seed=0):
     height, width = size
     nodes = []
     constants = {
-        "kernel": rng.normal(0, 0.3, (16, 9, 4, 4)).astype(np.float32),
+        "kernel": rng.normal(0, 0.3, (16, 9, 4, 4)).astype(np.float16).astype(np.float32),
         "levels": np.arange(48, dtype=np.float32).reshape(1, 48, 1, 1),
         "four": np.float32(4.0),
         "one": np.float32(1.0),
