@@ -142,6 +142,8 @@ class MetricRig:
     def cloud(self, depth: DepthMap, left: Image) -> PointCloud:
         """Return the points that have a depth, with the colours of the rectified left picture.
 
+        The arrays are reused by the next call, `copy()` keeps them.
+
         Args:
             depth: depth and validity of the rectified left picture.
             left: (H, W, 3) uint8 RGB, rectified.

@@ -45,6 +45,16 @@ def test_packed_clouds_keep_the_valid_points_with_their_colours(depth, image):
     assert len(cloud.points_m) == valid.sum() == 77
 
 
+def test_the_next_cloud_reuses_the_arrays_and_a_copy_stays(depth, image):
+    mapper = CloudMapper(RIG, size=SIZE)
+    first = mapper(depth, image)
+    kept, colors = first.copy(), image[depth.validity == 0]
+    second = mapper(depth, 255 - image)
+    assert np.shares_memory(first.points_m, second.points_m)
+    np.testing.assert_array_equal(kept.colors, colors)
+    np.testing.assert_array_equal(second.colors, 255 - colors)
+
+
 def test_ply_is_read_by_plyfile(tmp_path, depth, image):
     plyfile = pytest.importorskip("plyfile", reason="plyfile reads the cloud back")
     cloud = CloudMapper(RIG, size=SIZE)(depth, image)
