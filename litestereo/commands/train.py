@@ -106,6 +106,9 @@ def train(
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Compile the network too, not only the renderer.")
     ] = False,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph", help="Replay each step as one CUDA graph; one GPU.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and scenes.")] = 1,
     profile: Annotated[
         bool, typer.Option("--profile", help="Time the parts of a step instead of training.")
@@ -144,6 +147,7 @@ def train(
         samples=samples,
         compile_renderer=compile_renderer,
         compile_network=compile_network,
+        cuda_graph=cuda_graph,
         seed=seed,
     )
     if profile:

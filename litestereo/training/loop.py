@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from litestereo.errors import TrainingError
 from litestereo.models import save_weights
+from litestereo.training.gradients import Gradients, ReplayedGradients, check_replay
 from litestereo.training.group import Group
 from litestereo.training.journal import Journal
 from litestereo.training.options import TrainOptions
@@ -80,6 +81,9 @@ class TrainingRun:
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
         self.source = source(self.done.step)
         self.module = self._wrapped(objective(network))
+        if options.cuda_graph:
+            check_replay(self.module, self.group)
+        self.gradients = (ReplayedGradients if options.cuda_graph else Gradients)(self.module)
         self.validator = Validator(options, self.group)
         self.watch = watch
         self.skipped = torch.zeros((), device=device)
@@ -122,7 +126,7 @@ class TrainingRun:
                     self._validate(journal)
                 loss, metrics = last = self.advance(self.source.next())
                 if self.done.step == journal.first + 1:
-                    float(loss.detach())  # waits for the GPU
+                    float(loss)  # waits for the GPU
                     journal.restart_clock()
                 if self.done.step % options.log_every == 0 or journal.is_silent:
                     self._check_skipped()
@@ -157,9 +161,7 @@ class TrainingRun:
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)
-        loss, metrics = self.module(left, right, batch.disparity_px)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss, metrics = self.gradients(left, right, batch.disparity_px)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
         # The gradients are the mean over all ranks, so every rank decides alike.
         bad = ~torch.isfinite(norm)

@@ -51,6 +51,8 @@ class TrainOptions:
         compile_renderer: fuse the renderer with torch.compile: about a minute at the start, and
             many times the speed after it.
         compile_network: likewise the network.
+        cuda_graph: record forward and backward pass as one CUDA graph and replay it; on one GPU,
+            and not in self-distillation, which draws random numbers in between.
         seed: of weights and scenes.
     """
 
@@ -83,6 +85,7 @@ class TrainOptions:
     validate_minutes: float = 5.0
     compile_renderer: bool = True
     compile_network: bool = False
+    cuda_graph: bool = False
     seed: int = 1
 
     def __post_init__(self) -> None:
