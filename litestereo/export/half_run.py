@@ -75,7 +75,7 @@ def _symmetric(pads: list[int] | None, *, rank: int) -> list[int]:
 class Conv(OpRun):
     """Convolution of any rank: half products, FP32 sums."""
 
-    op_domain = ""
+    _transposed = False
 
     def _run(
         self,
@@ -87,40 +87,7 @@ class Conv(OpRun):
         dilations: list[int] | None = None,
         group: int | None = None,
         kernel_shape: list[int] | None = None,
-        pads: list[int] | None = None,
-        strides: list[int] | None = None,
-    ) -> tuple[_Array]:
-        rank = x.ndim - 2
-        result = torch.convolution(
-            _wide(x),
-            _wide(w),
-            _wide_or_none(b),
-            strides or [1] * rank,
-            _symmetric(pads, rank=rank),
-            dilations or [1] * rank,
-            False,
-            [0] * rank,
-            group or 1,
-        )
-        return _rounded(result, x)
-
-
-class ConvTranspose(OpRun):
-    """Transposed convolution: half products, FP32 sums."""
-
-    op_domain = ""
-
-    def _run(
-        self,
-        x: _Array,
-        w: _Array,
-        b: _Array | None = None,
-        *,
-        auto_pad: str | None = None,
-        dilations: list[int] | None = None,
-        group: int | None = None,
-        kernel_shape: list[int] | None = None,
-        output_padding: list[int] | None = None,
+        output_padding: list[int] | None = None,  # this and the next of ConvTranspose alone
         output_shape: list[int] | None = None,
         pads: list[int] | None = None,
         strides: list[int] | None = None,
@@ -133,11 +100,17 @@ class ConvTranspose(OpRun):
             strides or [1] * rank,
             _symmetric(pads, rank=rank),
             dilations or [1] * rank,
-            True,
+            self._transposed,
             output_padding or [0] * rank,
             group or 1,
         )
         return _rounded(result, x)
+
+
+class ConvTranspose(Conv):
+    """Transposed convolution: half products, FP32 sums."""
+
+    _transposed = True
 
 
 class MatMul(OpRun):
