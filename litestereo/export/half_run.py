@@ -116,16 +116,12 @@ class ConvTranspose(Conv):
 class MatMul(OpRun):
     """Matrix product: half products, FP32 sums."""
 
-    op_domain = ""
-
     def _run(self, a: _Array, b: _Array) -> tuple[_Array]:
         return _rounded(torch.matmul(_wide(a), _wide(b)), a)
 
 
 class LayerNormalization(OpRun):
     """Layer normalisation with FP32 statistics, as stash_type 1 asks; the evaluator's are half."""
-
-    op_domain = ""
 
     def _run(
         self,
@@ -145,8 +141,6 @@ class LayerNormalization(OpRun):
 class Erf(OpRun):
     """Error function; the evaluator's own calls Python once per number."""
 
-    op_domain = ""
-
     def _run(self, x: _Array) -> tuple[_Array]:
         return _rounded(torch.erf(_wide(x)), x)
 
@@ -154,16 +148,12 @@ class Erf(OpRun):
 class GatherElements(OpRun):
     """Gathering along one axis; the evaluator's own takes at most 64 levels."""
 
-    op_domain = ""
-
     def _run(self, x: _Array, indices: _Array, *, axis: int | None = None) -> tuple[_Array]:
         return (np.take_along_axis(x, indices, axis or 0),)
 
 
 class Resize(OpRun):
     """Enlargement by whole factors; the evaluator's own visits every pixel in Python."""
-
-    op_domain = ""
 
     def _run(
         self,
