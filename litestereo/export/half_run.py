@@ -75,7 +75,7 @@ def _symmetric(pads: list[int] | None, *, rank: int) -> list[int]:
 class Conv(OpRun):
     """Convolution of any rank: half products, FP32 sums."""
 
-    op_domain = ""
+    _transposed = False
 
     def _run(
         self,
@@ -87,40 +87,7 @@ class Conv(OpRun):
         dilations: list[int] | None = None,
         group: int | None = None,
         kernel_shape: list[int] | None = None,
-        pads: list[int] | None = None,
-        strides: list[int] | None = None,
-    ) -> tuple[_Array]:
-        rank = x.ndim - 2
-        result = torch.convolution(
-            _wide(x),
-            _wide(w),
-            _wide_or_none(b),
-            strides or [1] * rank,
-            _symmetric(pads, rank=rank),
-            dilations or [1] * rank,
-            False,
-            [0] * rank,
-            group or 1,
-        )
-        return _rounded(result, x)
-
-
-class ConvTranspose(OpRun):
-    """Transposed convolution: half products, FP32 sums."""
-
-    op_domain = ""
-
-    def _run(
-        self,
-        x: _Array,
-        w: _Array,
-        b: _Array | None = None,
-        *,
-        auto_pad: str | None = None,
-        dilations: list[int] | None = None,
-        group: int | None = None,
-        kernel_shape: list[int] | None = None,
-        output_padding: list[int] | None = None,
+        output_padding: list[int] | None = None,  # this and the next of ConvTranspose alone
         output_shape: list[int] | None = None,
         pads: list[int] | None = None,
         strides: list[int] | None = None,
@@ -133,17 +100,21 @@ class ConvTranspose(OpRun):
             strides or [1] * rank,
             _symmetric(pads, rank=rank),
             dilations or [1] * rank,
-            True,
+            self._transposed,
             output_padding or [0] * rank,
             group or 1,
         )
         return _rounded(result, x)
 
 
+class ConvTranspose(Conv):
+    """Transposed convolution: half products, FP32 sums."""
+
+    _transposed = True
+
+
 class MatMul(OpRun):
     """Matrix product: half products, FP32 sums."""
-
-    op_domain = ""
 
     def _run(self, a: _Array, b: _Array) -> tuple[_Array]:
         return _rounded(torch.matmul(_wide(a), _wide(b)), a)
@@ -151,8 +122,6 @@ class MatMul(OpRun):
 
 class LayerNormalization(OpRun):
     """Layer normalisation with FP32 statistics, as stash_type 1 asks; the evaluator's are half."""
-
-    op_domain = ""
 
     def _run(
         self,
@@ -172,8 +141,6 @@ class LayerNormalization(OpRun):
 class Erf(OpRun):
     """Error function; the evaluator's own calls Python once per number."""
 
-    op_domain = ""
-
     def _run(self, x: _Array) -> tuple[_Array]:
         return _rounded(torch.erf(_wide(x)), x)
 
@@ -181,16 +148,12 @@ class Erf(OpRun):
 class GatherElements(OpRun):
     """Gathering along one axis; the evaluator's own takes at most 64 levels."""
 
-    op_domain = ""
-
     def _run(self, x: _Array, indices: _Array, *, axis: int | None = None) -> tuple[_Array]:
         return (np.take_along_axis(x, indices, axis or 0),)
 
 
 class Resize(OpRun):
     """Enlargement by whole factors; the evaluator's own visits every pixel in Python."""
-
-    op_domain = ""
 
     def _run(
         self,

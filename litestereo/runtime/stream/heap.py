@@ -12,7 +12,6 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 __all__ = ["PauseMeter", "steady_heap"]
@@ -73,12 +72,7 @@ class PauseMeter:
         gc.callbacks.append(self._measure)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop counting."""
         gc.callbacks.remove(self._measure)
 
