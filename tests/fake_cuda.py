@@ -6,6 +6,7 @@ records work, and its graph replays it.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from contextlib import contextmanager
 
@@ -37,8 +38,6 @@ def fake_info(**changes):
 
 def memory_at(address, shape, dtype):
     """Return an array over memory at an address, as a kernel would see it."""
-    import ctypes
-
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.ndarray(shape, dtype, (ctypes.c_uint8 * nbytes).from_address(address))
 
@@ -114,15 +113,20 @@ class FakeDevice:
 
     def pinned_buffer(self, shape, dtype):
         self.require_context()
-        array = np.zeros(shape, dtype)
-        address = self._keep(array, "pinned")
+        array, address = self._host_memory(shape, dtype, "pinned")
         return PinnedBuffer(lambda: self._free(address), array, address)
 
     def mapped_buffer(self, shape, dtype):
         self.require_context()
-        array = np.zeros(shape, dtype)
-        address = self._keep(array, "mapped")
+        array, address = self._host_memory(shape, dtype, "mapped")
         return MappedBuffer(lambda: self._free(address), array, address, address)
+
+    def _host_memory(self, shape, dtype, kind):
+        """Return an array over memory that is not its own, as page-locked memory is, and where."""
+        memory = (ctypes.c_uint8 * (int(np.prod(shape)) * np.dtype(dtype).itemsize))()
+        address = ctypes.addressof(memory)
+        self._memory[address], self.live[address] = memory, kind
+        return np.ndarray(shape, dtype, memoryview(memory)), address
 
     def upload(self, target, source, stream):
         assert target.nbytes == source.array.nbytes

@@ -64,6 +64,8 @@ class Module:
         )
         self.MemoryPoolType = Enum("MemoryPoolType", ["WORKSPACE"])
         self.ProfilingVerbosity = Enum("ProfilingVerbosity", ["DETAILED"])
+        if not version.startswith("11."):
+            self.PreviewFeature = Enum("PreviewFeature", ["PROFILE_SHARING_0806"])
         sources = ["CUBLAS", "JIT_CONVOLUTIONS"] if old else ["JIT_CONVOLUTIONS"]
         self.TacticSource = IntEnum("TacticSource", sources, start=3)
         self.TensorIOMode = Enum("TensorIOMode", ["INPUT", "OUTPUT"])
@@ -162,7 +164,10 @@ class TimingCache:
 class Config:
     def __init__(self):
         self.flags, self.cleared, self.profiles, self.limits = set(), set(), [], {}
-        self.tactic_sources = self.timing_cache = None
+        self.previews, self.tactic_sources, self.timing_cache = {}, None, None
+
+    def set_preview_feature(self, feature, on):
+        self.previews[feature.name] = on
 
     def set_flag(self, flag):
         self.flags.add(flag)

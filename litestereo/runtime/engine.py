@@ -193,7 +193,8 @@ class StereoEngine:
             left: (H, W, 3) uint8 RGB or (H, W) uint8 grey, at least 32 pixels a side.
             right: same size.
             copy: False lets the result's maps lie in the backend's memory where nothing has to be
-                resized, which spares copying them: the next call, of any thread, overwrites them.
+                resized, which spares copying them: the next call, of any thread, overwrites them,
+                and while they are held `close` leaves that memory as it is.
 
         Raises:
             InputError: the pair cannot be used as it is.
@@ -379,12 +380,21 @@ class StereoEngine:
 
         In a fork it does nothing: the backend is the parent's.
         """
-        if self._process_id != os.getpid():
+        if self._process_id != os.getpid() or self._backend is None:
             return
         with self._lock:
             backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
+
+    def abandon(self) -> None:
+        """Close without waiting for a call that does not end; the backend stays as it is for ever.
+
+        A stream does so when the engine has not answered for too long. Restart the process soon.
+        """
+        if self._backend is not None:
+            _abandoned.append(self._backend)  # its memory may still be written to
+            self._backend = None
 
     def __enter__(self) -> StereoEngine:
         """Return the engine itself; leaving the block closes it."""
@@ -430,6 +440,7 @@ def _keep_for_ever() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine._backend))
 
 
+_abandoned: list[Backend] = []
 _loaded: weakref.WeakSet[StereoEngine] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_keep_for_ever)

@@ -33,7 +33,10 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StereoResult:
-    """What one pair gave, and what ran. The arrays are the caller's: no later call touches them.
+    """What one pair gave, and what ran.
+
+    The arrays are the caller's, and no later call touches them, unless `copy=False` asked for those
+    of the backend.
 
     Attributes:
         disparity_px: (H, W) float32, >= 0, in pixels of the given left picture;

@@ -153,6 +153,30 @@ def test_close_is_idempotent_and_final(artifact, rng):
         engine(*pair(rng))
 
 
+def test_an_abandoned_engine_closes_while_a_call_hangs(artifact, rng):
+    engine = StereoEngine.load(artifact)
+    backend, called, done = engine._backend, threading.Event(), threading.Event()
+    answer = backend.infer
+
+    def hanging(left, right):
+        called.set()
+        assert done.wait(30)
+        return answer(left, right)
+
+    backend.infer = hanging
+    left, right = pair(rng)
+    thread = threading.Thread(target=engine, args=(left, right))
+    thread.start()
+    assert called.wait(30)
+    engine.abandon()
+    engine.close()  # which would wait
+    with pytest.raises(EngineError, match="engine is closed"):
+        engine(left, right)
+    assert thread.is_alive()
+    done.set()
+    thread.join(30)
+
+
 def test_without_stretching_the_network_sees_the_pictures_own_pixels(artifact, rng):
     left, right = pair(rng, 62, 94)
     with StereoEngine.load(artifact, stretch=False) as engine:

@@ -83,6 +83,7 @@ class TensorRt:
         self._engines: list[_Loaded] = []
         self._sessions: OrderedDict[tuple[int, int], tuple[_Loaded, Session]] = OrderedDict()
         self._pipelined: list[Session] = []
+        self._lent: list[Session] = []  # closed, but somebody holds their answers
         self._attested: Attestation | None = None
         self._words = _device_words(trt, device)
         try:
@@ -160,7 +161,8 @@ class TensorRt:
             right: same.
             stream: handle of the caller's stream, e.g. torch.cuda.current_stream().cuda_stream;
                 0 is the legacy default stream.
-            disparity: (H, W) float32 on this GPU to fill; None: memory that the next call reuses.
+            disparity: (H, W) float32 on this GPU to fill; None: memory that the next call reuses
+                and `close` frees.
             confidence: same.
 
         Returns:
@@ -177,12 +179,9 @@ class TensorRt:
             for name, array in given.items()
             if array is not None
         }
-        with self._lock:
-            device = self._opened()
-            with device.active():
-                shape = arrays["left"].shape
-                session = self._session(device, (shape[0], shape[1]))
-                return session.infer_gpu(arrays, stream=stream)
+        size = _size_of(arrays["left"], arrays["right"])
+        with self._ready() as device:
+            return self._session(device, size).infer_gpu(arrays, stream=stream)
 
     def infer_many(
         self, pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
@@ -214,16 +213,12 @@ class TensorRt:
                 if len(sessions) < _DEEP:
                     sessions.append(self._pipeline_session(size))
                 else:
-                    with self._ready():
-                        answer = sessions[turn].collect()
-                    yield answer
+                    yield self._collected(sessions[turn])
                 with self._ready():
                     sessions[turn].submit(left, right)
                 turn = (turn + 1) % _DEEP
             for session in (*sessions[turn:], *sessions[:turn]):  # the oldest is next in turn
-                with self._ready():
-                    answer = session.collect()
-                yield answer
+                yield self._collected(session)
         finally:
             self._end_pipeline(sessions)
 
@@ -242,6 +237,10 @@ class TensorRt:
             self._pipelined.append(session)
             return session
 
+    def _collected(self, session: Session) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with self._ready():
+            return session.collect()
+
     def _end_pipeline(self, sessions: list[Session]) -> None:
         """Free a pipeline's sessions, unless the backend's end has."""
         with self._lock:
@@ -251,7 +250,7 @@ class TensorRt:
                 for session in sessions:
                     self._pipelined.remove(session)
                     session.close()
-                    session.free()
+                    self._release(session)
 
     def profile(self, profiler: Any) -> None:  # noqa: ANN401 - TensorRT's IProfiler
         """Let TensorRT tell `profiler` each layer's time in the calls that follow; needs no graph.
@@ -272,7 +271,10 @@ class TensorRt:
             session.report_to(profiler)
 
     def close(self) -> None:
-        """Drop contexts, then engines, runtimes, memory, and the GPU; closing twice is fine."""
+        """Drop contexts, then engines, runtimes, memory, and the GPU; closing twice is fine.
+
+        Memory of answers that somebody still holds stays, and the GPU's context with it.
+        """
         with self._lock:
             device, self._device = self._device, None
             if device is None:
@@ -287,9 +289,11 @@ class TensorRt:
                 for loaded in self._engines:
                     loaded.drop()
                 self._engines.clear()
-                for session in sessions:
-                    session.free()
-            device.close()
+                self._release(*sessions)
+            if self._lent:
+                _held_for_ever.append((device, self._lent))
+            else:
+                device.close()
 
     def _opened(self) -> Device:
         if self._device is None:
@@ -346,13 +350,36 @@ class TensorRt:
         return loaded
 
     def _forget_oldest(self) -> None:
-        """Free the least recently used size, and its engine if no other size needs it."""
-        _, (loaded, session) = self._sessions.popitem(last=False)
+        """Free the least recently used size, and its engine if nothing else needs it."""
+        size, (loaded, session) = self._sessions.popitem(last=False)
         session.close()
-        if loaded.sizes.is_fixed:
+        piped = any(one.size == size for one in self._pipelined)
+        if loaded.sizes.is_fixed and not piped:
             self._engines.remove(loaded)
             loaded.drop()
-        session.free()
+        self._release(session)
+
+    def _release(self, *sessions: Session) -> None:
+        """Free closed sessions, and earlier ones whose answers nobody holds any more."""
+        self._lent = [one for one in (*self._lent, *sessions) if not one.free()]
+
+
+# Answers that may still be read, so that they live as long as the process.
+_held_for_ever: list[tuple[Device, list[Session]]] = []
+
+
+def _size_of(left: GpuArray, right: GpuArray) -> tuple[int, int]:
+    """Return a pair's (height, width); refuse what is no pair before an engine is built for it."""
+    if len(left.shape) != 3 or left.shape[2] != 3 or left.dtype != np.uint8:
+        raise InputError(
+            f"left is {left.dtype} {left.shape}; need uint8 (H, W, 3): RGB, the channels last"
+        )
+    if right.shape != left.shape or right.dtype != left.dtype:
+        raise InputError(
+            f"left is {left.dtype} {left.shape} and right {right.dtype} {right.shape}; a pair has "
+            "one size and type"
+        )
+    return left.shape[0], left.shape[1]
 
 
 def _device_words(trt: Any, device: Device, session: Session | None = None) -> str:  # noqa: ANN401

@@ -159,7 +159,7 @@ def prepare(trt: Any, request: BuildRequest) -> Prepared:  # noqa: ANN401 - the 
     _parse(parser, request, words)
     config = builder.create_builder_config()
     _set_options(trt, config, request.options)
-    _set_sizes(builder, network, config, request)
+    _set_sizes(trt, builder, network, config, request)
     plugin_parts, kept = _use_plugin(trt, network, request)
     typing, pinned = _set_precision(trt, network, config, request)
     _set_timing_cache(config, request.timing_cache)
@@ -247,7 +247,13 @@ def _set_options(trt: Any, config: Any, options: BuildOptions) -> None:  # noqa:
         config.hardware_compatibility_level = level
 
 
-def _set_sizes(builder: Any, network: Any, config: Any, request: BuildRequest) -> None:  # noqa: ANN401
+def _set_sizes(
+    trt: Any,  # noqa: ANN401 - the module
+    builder: Any,  # noqa: ANN401
+    network: Any,  # noqa: ANN401
+    config: Any,  # noqa: ANN401
+    request: BuildRequest,
+) -> None:
     """Give a dynamic graph its sizes; hold a fixed one to them."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     sizes = request.sizes
@@ -264,6 +270,11 @@ def _set_sizes(builder: Any, network: Any, config: Any, request: BuildRequest) -
     for tensor in inputs:
         shapes = [(*size, 3) for size in (sizes.smallest, sizes.typical, sizes.largest)]
         profile.set_shape(tensor.name, *shapes)
+    # Several contexts of one engine, one for each size and two for a pipeline: TensorRT 8 has a
+    # profile for one context alone, and 10 shares it by itself.
+    sharing = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+    if sharing is not None:
+        config.set_preview_feature(sharing, True)
     if config.add_optimization_profile(profile) < 0:
         raise EngineError(
             f"TensorRT refuses the sizes {sizes} for {request.name}; state a narrower range, or "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -122,8 +123,11 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
             raise
         refused = str(error)
     artifacts = {"int8": int8, "fp16": fp16} if cached else {"fp16": fp16}
-    backends = {kind: _load(artifact, options) for kind, artifact in artifacts.items()}
-    try:
+    with ExitStack() as opened:
+        backends = {}
+        for kind, artifact in artifacts.items():
+            backends[kind] = _load(artifact, options)
+            opened.callback(backends[kind].close)
         times_ms = timed_in_turns({k: _call(b, size) for k, b in backends.items()})
         choice = Choice(
             gpu=backends["fp16"].device,
@@ -135,9 +139,6 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
             attestation={kind: str(backend.attestation) for kind, backend in backends.items()},
             refused=refused,
         )
-    finally:
-        for backend in backends.values():
-            backend.close()
     if choice.kept == "fp16" and cached and cached.path is not None:
         for file in (cached.path.with_suffix(".json"), cached.path):
             file.unlink(missing_ok=True)

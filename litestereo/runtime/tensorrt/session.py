@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,7 +24,6 @@ from litestereo.runtime.cuda.dlpack import CUDA
 from litestereo.runtime.cuda.gpu_array import ANY_GPU, GpuArray
 from litestereo.runtime.tensorrt.library import WordsLog
 from litestereo.runtime.tensorrt.options import Wait
-from litestereo.runtime.tensorrt.side_copy import SideCopier
 
 __all__ = ["TENSORS", "DeviceTimes", "Session", "SessionOptions"]
 
@@ -33,6 +34,10 @@ TENSORS = (
     ("disparity", False, np.float32, "FLOAT"),
     ("confidence", False, np.float32, "FLOAT"),
 )
+
+
+# To the array of a buffer that nobody else holds: the buffer's, and that of the one who counts.
+_OWN_REFERENCES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,13 @@ class Session:
             words: what TensorRT logs.
             options: size, graph and how to wait.
         """
-        self._shapes = _shapes(options)
+        self.size, self._shapes = options.size, _shapes(options)
         self.zero_copy = options.zero_copy
         self.waits_asleep = options.wait == "block"
         self._device, self._words = device, words
-        # Threads, memory, stream and event, in order, so that they are freed in the opposite order.
-        self._copier = SideCopier()
-        self._owned: list[Callable[[], None]] = [self._copier.close]
+        # Memory, stream and events, in order, so that they are freed in the opposite order.
+        self._owned: list[Callable[[], None]] = []
+        self._answers: list[PinnedBuffer] = []  # host memory that answers lie in
         self._context: Any = None
         self._graph: Graph | None = None
         self._enqueue_ms: float | None = None
@@ -161,8 +166,8 @@ class Session:
             # Before the buffers are touched: the last caller's work may still read them.
             self._device.synchronize(self._done)
             self._elsewhere = False
-        slots = self._slots
-        self._copier.copy((slots["left"].host.array, left), (slots["right"].host.array, right))
+        np.copyto(self._slots["left"].host.array, left)
+        np.copyto(self._slots["right"].host.array, right)
         start = time.perf_counter()
         if self._graph is not None:
             self._graph.launch(self._stream)
@@ -239,22 +244,32 @@ class Session:
     def close(self) -> None:
         """Wait for what is queued, and drop graph and context; closing twice is fine.
 
-        The device's context must be current, and the engine still there.
+        The device's context must be current, and the engine still there. After a failure of the GPU
+        there is nothing to wait for, and what it refuses to free goes with the process.
         """
-        if self._elsewhere:
-            self._device.synchronize(self._done)
-            self._elsewhere = False
-        if self._submitted:
-            self.collect()
-        if self._graph is not None:
-            self._graph.free()
-            self._graph = None
+        with suppress(EngineError):
+            if self._elsewhere:
+                self._device.synchronize(self._done)
+            if self._submitted:
+                self.collect()
+        self._elsewhere = self._submitted = False
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            with suppress(EngineError):
+                graph.free()
         self._context = None
 
-    def free(self) -> None:
-        """Free the memory of a closed session; TensorRT no longer knows its addresses by then."""
-        while self._owned:
-            self._owned.pop()()
+    def free(self) -> bool:
+        """Free the memory of a closed session; TensorRT no longer knows its addresses by then.
+
+        Returns:
+            Whether all went. Host memory of answers that somebody still holds stays.
+        """
+        _free_all(self._owned)
+        if any(sys.getrefcount(buffer.array) > _OWN_REFERENCES for buffer in self._answers):
+            return False
+        _free_all([buffer.free for buffer in self._answers])
+        return True
 
     def _make(self, trt: Any, engine: Any, options: SessionOptions) -> None:  # noqa: ANN401
         context = engine.create_execution_context()
@@ -285,15 +300,22 @@ class Session:
         shape, dtype = self._shapes[name], _dtype(name)
         if options.zero_copy:
             mapped = self._device.mapped_buffer(shape, dtype)
-            self._owned.append(mapped.free)
+            self._keep(name, mapped)
             mapped.array[...] = 0
             return _Slot(mapped, None)
         host = self._device.pinned_buffer(shape, dtype)
-        self._owned.append(host.free)
+        self._keep(name, host)
         host.array[...] = 0
         gpu = self._device.device_buffer(host.array.nbytes)
         self._owned.append(gpu.free)
         return _Slot(host, gpu)
+
+    def _keep(self, name: str, host: PinnedBuffer) -> None:
+        """Remember a host buffer, to free it in the end."""
+        if name in ("disparity", "confidence"):
+            self._answers.append(host)
+        else:
+            self._owned.append(host.free)
 
     def _queue(self, *, in_graph: bool = False) -> None:
         """Queue the copies and the network on the session's own stream, with marks between."""
@@ -347,6 +369,13 @@ class Session:
                 f"{name} is {array.dtype} {array.shape}; the engine takes {dtype} {wanted}. "
                 "Pad it to the engine's size first: GPU arrays are used in place"
             )
+
+
+def _free_all(owned: list[Callable[[], None]]) -> None:
+    """Free from the last to the first; what a failed GPU refuses to free goes with the process."""
+    while owned:
+        with suppress(EngineError):
+            owned.pop()()
 
 
 def _shapes(options: SessionOptions) -> dict[str, tuple[int, ...]]:

@@ -119,6 +119,67 @@ def test_closing_drops_in_order_and_once(make, rng):
         backend.infer(*pair(rng))
 
 
+def test_a_gpu_that_failed_is_closed_all_the_same(make, rng):
+    backend, device, _ = make(size=SIZE)
+    assert_right(backend, *pair(rng))
+
+    def broken(_):
+        raise EngineError("the CUDA driver failed with CUDA_ERROR_LAUNCH_TIMEOUT (702)")
+
+    device.synchronize = broken
+    with pytest.raises(EngineError, match="702"):
+        backend.infer(*pair(rng))
+    backend.close()
+    assert device.closed == 1
+    assert not device.live
+
+
+def test_what_a_failed_gpu_refuses_to_free_does_not_keep_the_rest(make, rng):
+    backend, device, _ = make(size=SIZE)
+    stream = next(handle for handle, kind in device.live.items() if kind == "stream")
+    free = device._free
+
+    def refusing(handle):
+        if handle == stream:
+            raise EngineError("the CUDA driver failed")
+        free(handle)
+
+    device._free = refusing
+    backend.close()
+    assert device.closed == 1
+    assert list(device.live) == [stream]
+
+
+@pytest.mark.parametrize("ends", ["close", "sizes"])
+def test_lent_answers_outlive_what_lent_them(make, rng, ends):
+    backend, device, _ = make()
+    engine = StereoEngine(backend)
+    left, right = pair(rng)
+    lent = engine(left, right, copy=False)
+    if ends == "sizes":
+        for number in range(module._MOST_SIZES):
+            engine(*pair(rng, (128 + 32 * number, 96)))
+        assert sorted(device.live.values()).count("pinned") == 4 * module._MOST_SIZES + 2
+    before = lent.disparity_px.copy()
+    engine.close()
+    assert sorted(device.live.values()) == ["pinned", "pinned"]  # which are never freed
+    assert not device.closed
+    np.testing.assert_array_equal(lent.disparity_px, before)
+    np.testing.assert_allclose(before, expected(left, right)[0], atol=1e-4)
+
+
+def test_memory_of_lent_answers_goes_once_nobody_holds_them(make, rng):
+    backend, device, _ = make()
+    engine = StereoEngine(backend)
+    lent = engine(*pair(rng), copy=False)
+    for number in range(module._MOST_SIZES):
+        engine(*pair(rng, (128 + 32 * number, 96)))
+    del lent
+    engine.close()
+    assert not device.live
+    assert device.closed == 1
+
+
 def test_the_second_start_comes_from_the_cache(make, tmp_path):
     said = []
     _, _, first = make(size=SIZE, progress=said.append)
@@ -194,6 +255,13 @@ def test_one_engine_serves_a_range(make, rng):
     assert len(trt.builds) == 1
     assert_right(backend, *pair(rng, (160, 160)))
     assert len(trt.builds) == 2
+
+
+@pytest.mark.parametrize("version", ["8.6.2", "10.3.0"])
+def test_contexts_of_one_engine_may_share_its_sizes(make, rng, version):
+    sizes = SizeRange((64, 64), SIZE, (128, 128))
+    _, _, trt = make(size_range=sizes, version=version)
+    assert trt.builds[0][1].previews == {"PROFILE_SHARING_0806": True}
 
 
 def test_threads_share_a_backend_and_engines_share_a_gpu(make, rng):
@@ -299,7 +367,7 @@ def test_host_and_gpu_calls_follow_each_other(make, rng):
     ("change", "message"),
     [
         ({"left": np.zeros((64, 96, 3), np.float32)}, "left is float32"),
-        ({"right": np.zeros((32, 96, 3), np.uint8)}, r"right is uint8 \(32, 96, 3\); the engine"),
+        ({"right": np.zeros((32, 96, 3), np.uint8)}, r"right uint8 \(32, 96, 3\); a pair"),
         ({"disparity": np.zeros((64, 96), np.float16)}, "disparity is float16"),
     ],
 )
@@ -310,6 +378,23 @@ def test_gpu_arrays_that_do_not_fit_are_refused(make, rng, change, message):
     given = {name: on(device, array) for name, array in arrays.items()}
     with pytest.raises(InputError, match=message):
         backend.infer_gpu(given.pop("left"), given.pop("right"), **given)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "message"),
+    [
+        (((3, 64, 96), np.uint8), ((3, 64, 96), np.uint8), "channels last"),
+        (((64, 96, 3), np.float32), ((64, 96, 3), np.float32), "float32"),
+        (((9,), np.uint8), ((9,), np.uint8), r"\(9,\)"),
+        (((64, 96, 3), np.uint8), ((64, 64, 3), np.uint8), "one size"),
+    ],
+)
+def test_no_engine_is_built_for_what_is_no_pair(make, left, right, message):
+    backend, _, trt = make()
+    arrays = [np.zeros(*one) for one in (left, right)]
+    with pytest.raises(InputError, match=message):
+        backend.infer_gpu(*(GpuArray(a.ctypes.data, a.shape, a.dtype) for a in arrays))
+    assert not trt.builds
 
 
 def test_gpu_arrays_of_another_gpu_are_refused(make, rng):
@@ -398,7 +483,6 @@ def test_the_host_waits_as_it_is_told(make, rng, wait, waited):
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_pipeline_answers_each_pair_in_order(make, rng, count, graph):
     backend, device, _ = make(size=SIZE, cuda_graph=graph)
-    before = sorted(device.live.values())
     pairs = [pair(rng) for _ in range(count)]
     answers = 0
     for (left, right), (disparity, confidence) in zip(
@@ -409,7 +493,10 @@ def test_a_pipeline_answers_each_pair_in_order(make, rng, count, graph):
         np.testing.assert_allclose(confidence, wanted[1], atol=1e-6)
         answers += 1
     assert answers == count
-    assert sorted(device.live.values()) == before
+    disparity = confidence = None
+    assert sorted(device.live.values()).count("device") == 4  # the pipeline's own are gone
+    backend.close()
+    assert not device.live
 
 
 def test_a_pipeline_has_two_pairs_on_the_way(make, rng):
@@ -445,6 +532,18 @@ def test_a_pipeline_takes_one_size(make, rng):
     answers = backend.infer_many([pair(rng), pair(rng, (96, 96))])
     with pytest.raises(InputError, match="a pair is 96x96 and the first was 64x96"):
         next(answers)
+
+
+def test_a_size_that_a_pipeline_uses_keeps_its_engine(make, rng):
+    backend, *_ = make()
+    pairs = [pair(rng) for _ in range(4)]
+    answers = backend.infer_many(iter(pairs))
+    next(answers)
+    for number in range(module._MOST_SIZES):
+        assert_right(backend, *pair(rng, (128 + 32 * number, 96)))
+    assert len(backend._engines) == module._MOST_SIZES + 1
+    for (left, right), (disparity, _) in zip(pairs[1:], answers, strict=True):
+        np.testing.assert_allclose(disparity, expected(left, right)[0], atol=1e-4)
 
 
 def test_layers_are_timed_without_a_graph(make, rng):

@@ -69,6 +69,23 @@ def gpu(monkeypatch, tmp_path):
     return choose
 
 
+def test_an_engine_that_does_not_load_closes_the_other(tmp_path, monkeypatch):
+    first = Backend(1.0)
+    loads = iter([first])
+
+    def load(path, options):
+        for backend in loads:
+            return backend
+        raise EngineError("the GPU's memory is full")
+
+    monkeypatch.setattr(choice_module, "load", load)
+    monkeypatch.setattr(choice_module, "build_ahead", lambda path, options: SimpleNamespace())
+    paths = [artefact(tmp_path / f"{kind}.onnx", kind) for kind in ("int8", "fp16")]
+    with pytest.raises(EngineError, match="memory is full"):
+        choose_engine(*paths, options=GpuOptions())
+    assert first.closed
+
+
 def test_an_engine_that_pays_is_kept(gpu):
     found, said, plan = gpu(1.0, 1.3)
     assert found.kept == "int8"
