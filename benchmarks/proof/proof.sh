@@ -15,6 +15,8 @@
 #   speed STEP ...          engines in turns, layers beside floors, build options, engines at once
 #   libtorch                compiles what `running beside-torch` needs
 #
+# `sitting.py PLAN FOLDER` runs many of them unattended, some beside others.
+#
 # Findings worth keeping go to benchmarks/proof/results/.
 #
 # TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
