@@ -32,8 +32,8 @@ OBJECTS = {
         for enum in (
             *("BuilderFlag", "DataType", "HardwareCompatibilityLevel", "ILogger"),
             *("IProgressMonitor", "LayerInformationFormat", "LayerType", "MemoryPoolType"),
-            *("NetworkDefinitionCreationFlag", "ProfilingVerbosity", "TacticSource"),
-            "TensorIOMode",
+            *("NetworkDefinitionCreationFlag", "PreviewFeature", "ProfilingVerbosity"),
+            *("TacticSource", "TensorIOMode"),
         )
     },
 }
@@ -63,7 +63,8 @@ BUILDER: dict[str, frozenset[str]] = {
         {
             *("Builder", "BuilderFlag", "DataType", "HardwareCompatibilityLevel"),
             *("IProgressMonitor", "LayerInformationFormat", "LayerType", "MemoryPoolType"),
-            *("NetworkDefinitionCreationFlag", "OnnxParser", "ProfilingVerbosity", "TacticSource"),
+            *("NetworkDefinitionCreationFlag", "OnnxParser", "PreviewFeature"),
+            *("ProfilingVerbosity", "TacticSource"),
         }
     ),
     "Builder": frozenset(
@@ -86,7 +87,8 @@ BUILDER: dict[str, frozenset[str]] = {
             *("add_optimization_profile", "builder_optimization_level", "clear_flag"),
             *("create_timing_cache", "get_timing_cache", "hardware_compatibility_level"),
             *("max_aux_streams", "profiling_verbosity", "progress_monitor", "set_flag"),
-            *("set_memory_pool_limit", "set_tactic_sources", "set_timing_cache"),
+            *("set_memory_pool_limit", "set_preview_feature", "set_tactic_sources"),
+            "set_timing_cache",
         }
     ),
     "ICudaEngine": frozenset({"create_engine_inspector"}),
@@ -108,6 +110,7 @@ BUILDER: dict[str, frozenset[str]] = {
     "NetworkDefinitionCreationFlag": frozenset({"EXPLICIT_BATCH", "STRONGLY_TYPED"}),
     "OnnxParser": frozenset({"get_error", "num_errors", "parse"}),
     "ParserError": frozenset({"desc", "node"}),
+    "PreviewFeature": frozenset({"PROFILE_SHARING_0806"}),
     "ProfilingVerbosity": frozenset({"DETAILED"}),
 }
 """What building and attesting an engine takes."""
@@ -127,6 +130,7 @@ WEAK_TYPING: dict[str, frozenset[str]] = {
     ),
     "ILayer": frozenset({"precision", "set_output_type"}),
     "NetworkDefinitionCreationFlag": frozenset({"EXPLICIT_BATCH"}),
+    "PreviewFeature": frozenset({"PROFILE_SHARING_0806"}),
 }
 """Of `BUILDER`, what only 8.6 needs; 11 has none of it."""
 

@@ -207,6 +207,11 @@ def _network_flags(trt: Any) -> int:  # noqa: ANN401 - the module
     return flags
 
 
+def _is_strongly_typed(trt: Any) -> bool:  # noqa: ANN401 - the module
+    """Say whether it takes types from the graph, as all do after 8.6."""
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
 def _parse(parser: Any, request: BuildRequest, words: WordsLog) -> None:  # noqa: ANN401
     """Parse the graph into the parser's network."""
     if parser.parse(request.graph):
@@ -270,11 +275,10 @@ def _set_sizes(
     for tensor in inputs:
         shapes = [(*size, 3) for size in (sizes.smallest, sizes.typical, sizes.largest)]
         profile.set_shape(tensor.name, *shapes)
-    # Several contexts of one engine, one for each size and two for a pipeline: TensorRT 8 has a
-    # profile for one context alone, and 10 shares it by itself.
-    sharing = getattr(getattr(trt, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
-    if sharing is not None:
-        config.set_preview_feature(sharing, True)
+    if not _is_strongly_typed(trt):
+        # Several contexts of one engine, one for each size and two for a pipeline: 8.6 keeps a
+        # profile to one context, and later ones share it by themselves.
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if config.add_optimization_profile(profile) < 0:
         raise EngineError(
             f"TensorRT refuses the sizes {sizes} for {request.name}; state a narrower range, or "
@@ -309,7 +313,7 @@ def _set_precision(
     request: BuildRequest,
 ) -> tuple[str, int]:
     """Say how precision is kept, and on how many layers it had to be pinned."""
-    if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+    if _is_strongly_typed(trt):
         return "strong", 0
     if request.precision == "fp32":
         return "fp32", 0

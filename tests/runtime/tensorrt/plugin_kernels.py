@@ -10,7 +10,7 @@ import pytest
 
 from litestereo.runtime.tensorrt.plugin import library
 
-__all__ = ["compiled_kernels", "kernels"]
+__all__ = ["kernels"]
 
 SOURCE = """
 #include "convnext_block.cuh"
@@ -31,7 +31,7 @@ EXPORT int head(void** at, int n, int height, int width) {
 """
 
 
-def compiled_kernels(folder, target):
+def _compiled(folder, target):
     """Compile them to a library; skip where there is no nvcc."""
     if shutil.which("nvcc") is None:
         pytest.skip("nvcc is not installed")
@@ -73,4 +73,4 @@ def kernels(tmp_path_factory):
         pytest.skip("no GPU")
     major, minor = torch.cuda.get_device_capability()
     folder = tmp_path_factory.mktemp("kernels")
-    return Kernels(torch, compiled_kernels(folder, f"sm_{major}{minor}"))
+    return Kernels(torch, _compiled(folder, f"sm_{major}{minor}"))

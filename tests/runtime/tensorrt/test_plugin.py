@@ -10,7 +10,6 @@ import numpy as np
 import onnxruntime
 import pytest
 from plugin_graphs import convnext_graph
-from plugin_kernels import compiled_kernels
 from plugin_products import as_the_kernel_computes
 
 from litestereo.errors import EngineError, MissingDependencyError
@@ -296,10 +295,6 @@ def test_what_everybody_may_write_is_not_used(tmp_path):
     compiled.chmod(0o666)
     assert chosen(tmp_path, said=said.append) is None
     assert "everybody may write" in said[0]
-
-
-def test_the_kernels_compile_for_jetsons(tmp_path):
-    compiled_kernels(tmp_path, "sm_87")
 
 
 @pytest.mark.gpu
