@@ -39,11 +39,15 @@ def locked(path: Path, *, waiting: Callable[[str], None]) -> Iterator[None]:
         raise CannotLockError(f"{path.parent}: {error.strerror or error}") from error
     try:
         _acquire(descriptor, waiting)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            # Closing is not enough: a process forked meanwhile holds the descriptor, too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
-        os.close(descriptor)  # gives the lock back, too
+        os.close(descriptor)
 
 
 def _acquire(descriptor: int, waiting: Callable[[str], None]) -> None:

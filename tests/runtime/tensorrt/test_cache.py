@@ -1,6 +1,7 @@
 """The engine cache: faults of disk and processes cost a build, never a wrong engine."""
 
 import dataclasses
+import fcntl
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from litestereo.runtime.tensorrt.cache import CacheKey, EngineCache
+from litestereo.runtime.tensorrt.lock import locked
 
 KEY = CacheKey("a" * 64, "64x96", "b" * 64, "8.6.0", "Stand-in", "sm_90", "{}")
 PLAN = b"plan" * 1000
@@ -107,6 +109,19 @@ def test_two_processes_build_once(tmp_path):
         process.join(20)
     assert [process.exitcode for process in both] == [0, 0]
     assert (tmp_path / "builds").read_text() == "x"
+
+
+def test_a_process_forked_during_a_build_does_not_keep_its_lock(tmp_path):
+    lock = tmp_path / "lock"
+    with locked(lock, waiting=lambda _: None):
+        forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        forked.start()
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        forked.kill()
+        forked.join()
 
 
 def test_a_killed_build_leaves_nothing_in_the_way(tmp_path):
