@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["CannotLockError", "locked"]
@@ -23,7 +23,7 @@ def locked(path: Path, *, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock `path` for a `with` block, waiting while another process holds it.
 
     The kernel gives the lock back when its process ends, however it ends, so a lock is never stale;
-    the file stays and says whose it was last.
+    the file stays and says whose it was last, where that can be written.
 
     Args:
         path: the lock's file, made with its folder.
@@ -40,14 +40,20 @@ def locked(path: Path, *, waiting: Callable[[str], None]) -> Iterator[None]:
     try:
         _acquire(descriptor, waiting)
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            _sign(descriptor)
             yield
         finally:
             # Closing is not enough: a process forked meanwhile holds the descriptor, too.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    """Note whose lock it is; a full disk takes no note, and the lock holds without."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _acquire(descriptor: int, waiting: Callable[[str], None]) -> None:
