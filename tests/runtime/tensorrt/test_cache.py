@@ -1,6 +1,7 @@
 """The engine cache: faults of disk and processes cost a build, never a wrong engine."""
 
 import dataclasses
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -142,3 +143,40 @@ def test_where_nothing_can_be_kept_the_engine_is_used_once(tmp_path, said):
     assert engine.plan == PLAN
     assert engine.path is None
     assert "cannot be kept" in said[-1]
+
+
+@pytest.fixture
+def roots_lock(cache, monkeypatch):
+    """Return a lock that root left; the flags in the list that is given too are refused on it."""
+    lock = cache.plan_path(KEY, name="las1").with_suffix(".lock")
+    lock = lock.with_name(f".{lock.name}")
+    lock.parent.mkdir()
+    lock.write_text("4321\n")
+    refused = [os.O_RDWR]
+
+    def opened(path, flags, *mode, really=os.open):
+        if path == lock and flags & os.O_ACCMODE in refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", opened)
+    return lock, refused
+
+
+def test_a_lock_that_can_only_be_read_is_held(cache, roots_lock):
+    lock, _ = roots_lock
+
+    def build():
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return built()
+
+    assert cache.engine(KEY, name="las1", build=build).path is not None
+    assert lock.read_text() == "4321\n"
+
+
+def test_a_lock_that_cannot_be_read_is_named_itself(cache, said, roots_lock):
+    lock, refused = roots_lock
+    refused.append(os.O_RDONLY)
+    assert cache.engine(KEY, name="las1", build=built).path is None
+    assert f"cannot be kept ({lock}: Permission denied)" in said[-1]
