@@ -258,7 +258,7 @@ def _build(
         sizes=sizes,
         options=options.build,
         islands=islands,
-        timing_cache=timings.read_bytes() if timings.is_file() else b"",
+        timing_cache=_earlier_timings(timings, options),
     )
     with Heartbeat(options.say, f"building {name} with TensorRT {trt.__version__}") as heartbeat:
         built = build_plan(trt, request, heartbeat=heartbeat)
@@ -293,6 +293,17 @@ def _build(
         "weights_sha256": artifact.manifest.weights_sha256,
     }
     return built.plan, facts
+
+
+def _earlier_timings(path: Path, options: GpuOptions) -> bytes:
+    """Return what earlier builds measured, nothing where that cannot be read: it costs time."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        options.say(f"earlier builds' timings cannot be read ({path}: {error.strerror}): building")
+        return b""
 
 
 def _keep_timings(path: Path, content: bytes, options: GpuOptions) -> None:
