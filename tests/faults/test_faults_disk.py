@@ -24,7 +24,7 @@ from litestereo.runtime.tensorrt.backend import TensorRt
 from litestereo.runtime.tensorrt.cache import CacheKey, EngineCache, default_folder
 from litestereo.runtime.tensorrt.options import GpuOptions
 
-KEY = CacheKey("a" * 64, "64x96", "b" * 64, "10.3", "Fake", "sm_87", "{}")
+KEY = CacheKey("a" * 64, "64x96", "b" * 64, "10.3", "Fake", "sm_87", "16", "64", "{}", "v1")
 PLAN = b"plan" * 250_000
 
 

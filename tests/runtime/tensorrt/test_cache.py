@@ -14,7 +14,7 @@ import pytest
 from litestereo.runtime.tensorrt.cache import CacheKey, EngineCache
 from litestereo.runtime.tensorrt.lock import locked
 
-KEY = CacheKey("a" * 64, "64x96", "b" * 64, "8.6.0", "Stand-in", "sm_90", "{}")
+KEY = CacheKey("a" * 64, "64x96", "b" * 64, "8.6.0", "Stand-in", "sm_90", "16", "64", "{}", "v1")
 PLAN = b"plan" * 1000
 
 
@@ -87,8 +87,22 @@ def test_each_field_of_the_key_is_another_engine(cache, said, field):
     cache.engine(KEY, name="las1", build=built)
     other = dataclasses.replace(KEY, **{field: "other"})
     assert cache.engine(other, name="las1", build=lambda: built(b"other")).plan == b"other"
-    assert f"{field} is " in said[-1]
+    words = {
+        "multiprocessors": "the GPU's number of multiprocessors",
+        "memory_gb": "the GPU's memory in GB",
+        "builder": "the version of litestereo's builder",
+    }
+    assert f"{words.get(field, field)} is {getattr(KEY, field)[:12]}" in said[-1]
     assert cache.engine(KEY, name="las1", build=never).plan == PLAN
+
+
+def test_an_engine_of_a_version_that_noted_less_is_built_again(cache, said):
+    sidecar = cache.engine(KEY, name="las1", build=built).path.with_suffix(".json")
+    old = json.loads(sidecar.read_text())
+    del old["key"]["builder"]
+    sidecar.write_text(json.dumps(old))
+    assert cache.engine(KEY, name="las1", build=built).was_built
+    assert "the version of litestereo's builder is unknown, need v1: building" in said[-1]
 
 
 def slow_build(folder, seconds):
