@@ -31,6 +31,8 @@ def fake_info(**changes):
         "name": "Fake GPU",
         "compute_capability": (8, 7),
         "integrated": False,
+        "multiprocessors": 16,
+        "memory_bytes": 60 << 30,
         "driver_version": (12, 6),
     }
     return DeviceInfo(**{**known, **changes})

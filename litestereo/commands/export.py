@@ -166,7 +166,12 @@ def export(
 
     from litestereo.export import export_artifact
 
-    report = export_artifact(options, output=output or Path(options.file_name), progress=say)
+    output = output or Path(options.file_name)
+    if engine and int8:
+        from litestereo.export.int8_engine import fp16_beside
+
+        fp16_beside(output, options)  # refuses a name in use before the search for INT8's blocks
+    report = export_artifact(options, output=output, progress=say)
     say(f"{report.size_bytes / 1e6:.1f} MB, {sum(report.histogram.values())} nodes")
     if not (engine and int8):
         print(report.path)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import onnx
 
-from litestereo.export.artifact import write_artifact
+from litestereo.errors import ExportError
+from litestereo.export.artifact import require_onnx_suffix, write_artifact
 from litestereo.export.options import ExportOptions
 from litestereo.export.pipeline import export
 from litestereo.runtime.manifest import METADATA_KEY
@@ -16,7 +17,27 @@ from litestereo.runtime.tensorrt.artifact import read_artifact
 from litestereo.runtime.tensorrt.choice import Choice, choose_engine
 from litestereo.runtime.tensorrt.options import GpuOptions
 
-__all__ = ["keep_faster", "mark"]
+__all__ = ["fp16_beside", "keep_faster", "mark"]
+
+
+def fp16_beside(int8: Path, options: ExportOptions) -> Path:
+    """Return where the FP16 artefact goes that an INT8 one is compared with.
+
+    Args:
+        int8: the INT8 artefact, written or not.
+        options: that it is exported with.
+
+    Raises:
+        ExportError: the INT8 artefact has that name itself, or is not called .onnx.
+    """
+    require_onnx_suffix(int8)
+    fp16 = int8.with_name(_in_half(options).file_name)
+    if fp16 == int8:
+        raise ExportError(
+            f"{int8} is where the FP16 artefact goes that the INT8 one is compared with; give the "
+            "INT8 one another name with -o"
+        )
+    return fp16
 
 
 def keep_faster(
@@ -40,14 +61,13 @@ def keep_faster(
         progress: told in one line what takes long.
 
     Raises:
-        ExportError: the FP16 artefact does not pass its gate.
+        ExportError: the FP16 artefact does not pass its gate, or would be written over `int8`.
         EngineError: an engine cannot be built, or the two cannot be compared.
         MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
     """
-    plain = replace(options, precision="fp16", int8=None)
-    fp16 = int8.with_name(plain.file_name)
+    fp16 = fp16_beside(int8, options)
     progress(f"exporting {fp16.name} to compare with")
-    export(plain, output=fp16, progress=progress)
+    export(_in_half(options), output=fp16, progress=progress)
     choice = choose_engine(int8, fp16, options=gpu, force=force)
     mark(int8, choice)
     return int8 if choice.kept == "int8" else fp16
@@ -73,3 +93,7 @@ def mark(artifact: Path, choice: Choice) -> None:
         if entry.key == METADATA_KEY:
             entry.value = marked.to_json()
     write_artifact(model, artifact)
+
+
+def _in_half(options: ExportOptions) -> ExportOptions:
+    return replace(options, precision="fp16", int8=None)

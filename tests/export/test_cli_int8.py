@@ -107,6 +107,17 @@ def test_wrong_use_is_refused_before_any_work(arguments, status, words, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("las1_64x128_fp16.onnx", "is where the FP16 artefact goes"), ("", "does not end in .onnx")],
+)
+def test_a_name_without_room_for_fp16_is_refused_before_any_work(name, words, tmp_path, capsys):
+    arguments = ("--int8", "--calibration", tmp_path / "absent", "--engine")
+    assert stereo_export(*arguments, *SIZE, "-o", tmp_path / name) == 1
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_set_of_another_size_is_refused(int8_set, las1_weights, tmp_path, capsys):
     larger = ("--height", 384, "--width", 640)
     arguments = ("--weights", las1_weights, "--int8", "--calibration", int8_set.folder)

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from stand_in import stand_in_manifest, stand_in_model
 
+from litestereo.errors import ExportError
 from litestereo.export import int8_engine
 from litestereo.export.int8_engine import keep_faster
 from litestereo.export.options import ExportOptions, Int8Options
@@ -53,3 +54,11 @@ def test_the_faster_one_is_kept_and_the_manifest_says_so(
     assert engine["int8_ms"] == 1.0
     assert after.manifest.quantization["ranges"] == "mse"
     assert after.graph_sha256 == before.graph_sha256, "its cached engine stays valid"
+
+
+def test_int8_is_not_called_as_fp16_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(int8_engine, "export", None)
+    monkeypatch.setattr(int8_engine, "choose_engine", None)
+    options = ExportOptions(height=64, width=96, precision="int8", int8=Int8Options(tmp_path))
+    with pytest.raises(ExportError, match=r"las1_64x96_fp16\.onnx is where the FP16.*with -o"):
+        keep_faster(tmp_path / "las1_64x96_fp16.onnx", options, gpu=GpuOptions())

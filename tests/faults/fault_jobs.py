@@ -132,7 +132,8 @@ def store_engines(folder: Path) -> None:
 
     cache = EngineCache(folder / "engines", lambda _: None)
     for number in range(CACHE_ENGINES):
-        key = CacheKey("a" * 64, f"64x{32 * number + 32}", "b" * 64, "10.3", "Fake", "sm_87", "{}")
+        gpu = ("Fake", "sm_87", "16", "64")
+        key = CacheKey("a" * 64, f"64x{32 * number + 32}", "b" * 64, "10.3", *gpu, "{}", "v1")
         plan = b"engine" + bytes([number]) * 8_000_000
         assert cache.engine(key, name="las1", build=lambda plan=plan: (plan, {})).plan == plan
 

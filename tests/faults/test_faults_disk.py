@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from litestereo.runtime.tensorrt.backend import TensorRt
 from litestereo.runtime.tensorrt.cache import CacheKey, EngineCache, default_folder
 from litestereo.runtime.tensorrt.options import GpuOptions
 
-KEY = CacheKey("a" * 64, "64x96", "b" * 64, "10.3", "Fake", "sm_87", "{}")
+KEY = CacheKey("a" * 64, "64x96", "b" * 64, "10.3", "Fake", "sm_87", "16", "64", "{}", "v1")
 PLAN = b"plan" * 250_000
 
 
@@ -65,6 +66,18 @@ def test_a_full_disk_costs_the_cache_not_the_engine(small_disk):
     small = cache.engine(KEY, name="las1", build=lambda: (b"small", {}))
     assert small.path is not None
     assert cache.engine(KEY, name="las1", build=never).plan == b"small"
+
+
+def test_a_disk_without_a_byte_left_costs_the_cache_not_the_engine(small_disk):
+    """There is room for the lock's name, and none for the process that it notes."""
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    said = []
+    engine = EngineCache(small_disk, said.append).engine(KEY, name="las1", build=lambda: (PLAN, {}))
+    assert (engine.plan, engine.path, engine.was_built) == (PLAN, None, True)
+    assert "No space left" in said[-1]
+    assert said[-1].endswith("for this run only")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from litestereo.runtime.tensorrt.cache import CacheKey, EngineCache
 
 __all__ = ["READERS", "Reader", "png_header"]
 
-_KEY = CacheKey("g", "96x128", "p", "10.0", "GPU", "sm_87", "{}")
+_KEY = CacheKey("g", "96x128", "p", "10.0", "GPU", "sm_87", "16", "64", "{}", "v1")
 _ZEDS = (376, 672)
 
 

@@ -7,6 +7,7 @@ the interpreter leaves), so this is asked before TensorRT is touched.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = ["DeviceInfo", "Driver", "hint_for"]
 
 _LIBRARY = "libcuda.so.1"
 # CUdevice_attribute, from the driver's cuda.h; these numbers are its ABI.
+_MULTIPROCESSORS = 16
 _INTEGRATED = 18
 _MAJOR = 75
 _MINOR = 76
@@ -38,6 +40,8 @@ class DeviceInfo:
         name: e.g. "Orin".
         compute_capability: (major, minor), e.g. (8, 7).
         integrated: whether it shares the host's memory.
+        multiprocessors: how many it has; boards of one name and architecture differ, as Orins do.
+        memory_bytes: what it can use of its memory.
         driver_version: highest CUDA version of the driver, (major, minor).
     """
 
@@ -45,6 +49,8 @@ class DeviceInfo:
     name: str
     compute_capability: tuple[int, int]
     integrated: bool
+    multiprocessors: int
+    memory_bytes: int
     driver_version: tuple[int, int]
 
     @property
@@ -52,6 +58,11 @@ class DeviceInfo:
         """The architecture's short name, e.g. "sm_87"."""
         major, minor = self.compute_capability
         return f"sm_{major}{minor}"
+
+    @property
+    def memory_gb(self) -> int:
+        """Its memory as the nearest power of two: what the system keeps varies by version."""
+        return 1 << max(0, round(math.log2(max(1, self.memory_bytes) / 2**30)))
 
 
 class Driver:
@@ -111,12 +122,16 @@ class Driver:
         def attribute(number: int) -> int:
             return self._integer("cuDeviceGetAttribute", ctypes.c_int(number), device)
 
+        memory = ctypes.c_size_t()
+        self.call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
         version = self._integer("cuDriverGetVersion")
         return DeviceInfo(
             index=index,
             name=name.value.decode(errors="replace"),
             compute_capability=(attribute(_MAJOR), attribute(_MINOR)),
             integrated=bool(attribute(_INTEGRATED)),
+            multiprocessors=attribute(_MULTIPROCESSORS),
+            memory_bytes=memory.value,
             driver_version=(version // 1000, version % 1000 // 10),
         )
 

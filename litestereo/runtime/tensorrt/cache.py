@@ -25,6 +25,13 @@ __all__ = ["CacheKey", "CachedEngine", "EngineCache", "default_folder", "doubt_a
 
 FORMAT_VERSION = 1
 
+# Of the key's fields whose names say too little.
+_WORDS = {
+    "multiprocessors": "the GPU's number of multiprocessors",
+    "memory_gb": "the GPU's memory in GB",
+    "builder": "the version of litestereo's builder",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
@@ -37,7 +44,10 @@ class CacheKey:
         tensorrt_version: TensorRT loads its own version's engines only.
         gpu: the GPU's name.
         sm: its architecture, e.g. "sm_87".
+        multiprocessors: how many the GPU has: every Orin has the name "Orin" and is sm_87.
+        memory_gb: the GPU's memory, rounded.
         options: the build's options, as JSON.
+        builder: a digest of the code of ours that decides what is built.
     """
 
     graph_sha256: str
@@ -46,7 +56,10 @@ class CacheKey:
     tensorrt_version: str
     gpu: str
     sm: str
+    multiprocessors: str
+    memory_gb: str
     options: str
+    builder: str
 
     @property
     def digest(self) -> str:
@@ -65,9 +78,9 @@ class CacheKey:
             other: fields by name.
         """
         return [
-            f"{name} is {_short(other.get(name))}, need {_short(value)}"
+            f"{_WORDS.get(name, name)} is {_short(known)}, need {_short(value)}"
             for name, value in self.to_json().items()
-            if other.get(name) != value
+            if (known := other.get(name, "unknown")) != value
         ]
 
 

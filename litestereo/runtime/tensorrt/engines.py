@@ -26,6 +26,7 @@ from litestereo.runtime.tensorrt.library import own_words, version_of
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.plugin.library import installed, load_library
 from litestereo.runtime.tensorrt.progress import Heartbeat
+from litestereo.runtime.tensorrt.recipe import recipe
 
 __all__ = [
     "cache_key",
@@ -66,7 +67,8 @@ def engine_from_artifact(
     """
     folder = options.cache_dir or default_folder()
     key = cache_key(trt, artifact, sizes=sizes, info=info, options=options)
-    timings = folder / f"timing_{key.tensorrt_version}_{info.sm}_{_plain(info.name)}.cache"
+    board = f"{info.sm}_{_plain(info.name)}_{info.multiprocessors}"
+    timings = folder / f"timing_{key.tensorrt_version}_{board}.cache"
     name = engine_name(artifact, sizes)
 
     plugin = plugin_of(trt, artifact, info=info, options=options)
@@ -105,7 +107,10 @@ def cache_key(
         tensorrt_version=str(trt.__version__),
         gpu=info.name,
         sm=info.sm,
+        multiprocessors=str(info.multiprocessors),
+        memory_gb=str(info.memory_gb),
         options=json.dumps(build.to_json(), sort_keys=True),
+        builder=recipe(),
     )
 
 
@@ -258,7 +263,7 @@ def _build(
         sizes=sizes,
         options=options.build,
         islands=islands,
-        timing_cache=timings.read_bytes() if timings.is_file() else b"",
+        timing_cache=_earlier_timings(timings, options),
     )
     with Heartbeat(options.say, f"building {name} with TensorRT {trt.__version__}") as heartbeat:
         built = build_plan(trt, request, heartbeat=heartbeat)
@@ -293,6 +298,17 @@ def _build(
         "weights_sha256": artifact.manifest.weights_sha256,
     }
     return built.plan, facts
+
+
+def _earlier_timings(path: Path, options: GpuOptions) -> bytes:
+    """Return what earlier builds measured, nothing where that cannot be read: it costs time."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        options.say(f"earlier builds' timings cannot be read ({path}: {error.strerror}): building")
+        return b""
 
 
 def _keep_timings(path: Path, content: bytes, options: GpuOptions) -> None:

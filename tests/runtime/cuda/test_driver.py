@@ -10,8 +10,8 @@ from litestereo.runtime.cuda.driver import Driver
 class Library:
     """A libcuda of one Orin; `fail` maps a function to the status it returns."""
 
-    def __init__(self, *, devices=1, fail=None):
-        self.devices = devices
+    def __init__(self, *, devices=1, fail=None, memory_bytes=32_000_000_000):
+        self.devices, self.memory_bytes = devices, memory_bytes
         self.fail = fail or {}
         self.calls = []
 
@@ -38,7 +38,10 @@ class Library:
         buffer.value = b"Orin"
 
     def _cuDeviceGetAttribute(self, out, number, device):
-        out._obj.value = {18: 1, 75: 8, 76: 7}[number.value]
+        out._obj.value = {16: 14, 18: 1, 75: 8, 76: 7}[number.value]
+
+    def _cuDeviceTotalMem_v2(self, out, device):
+        out._obj.value = self.memory_bytes
 
     def _cuDriverGetVersion(self, out):
         out._obj.value = 12060
@@ -52,6 +55,15 @@ def test_a_gpu_is_described():
     assert (info.name, info.sm, info.compute_capability) == ("Orin", "sm_87", (8, 7))
     assert info.integrated
     assert info.driver_version == (12, 6)
+    assert (info.multiprocessors, info.memory_bytes, info.memory_gb) == (14, 32_000_000_000, 32)
+
+
+@pytest.mark.parametrize(
+    ("gib", "memory_gb"), [(0, 1), (3.3, 4), (7.2, 8), (15.2, 16), (29.8, 32), (61.4, 64)]
+)
+def test_memory_is_told_as_boards_are_sold(gib, memory_gb):
+    library = Library(memory_bytes=int(gib * 2**30))
+    assert Driver.open(load=lambda _: library).device_info(0).memory_gb == memory_gb
 
 
 def test_a_missing_driver_says_what_to_do():

@@ -1,6 +1,8 @@
 """The engine cache: faults of disk and processes cost a build, never a wrong engine."""
 
 import dataclasses
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -10,8 +12,9 @@ import time
 import pytest
 
 from litestereo.runtime.tensorrt.cache import CacheKey, EngineCache
+from litestereo.runtime.tensorrt.lock import locked
 
-KEY = CacheKey("a" * 64, "64x96", "b" * 64, "8.6.0", "Stand-in", "sm_90", "{}")
+KEY = CacheKey("a" * 64, "64x96", "b" * 64, "8.6.0", "Stand-in", "sm_90", "16", "64", "{}", "v1")
 PLAN = b"plan" * 1000
 
 
@@ -84,8 +87,22 @@ def test_each_field_of_the_key_is_another_engine(cache, said, field):
     cache.engine(KEY, name="las1", build=built)
     other = dataclasses.replace(KEY, **{field: "other"})
     assert cache.engine(other, name="las1", build=lambda: built(b"other")).plan == b"other"
-    assert f"{field} is " in said[-1]
+    words = {
+        "multiprocessors": "the GPU's number of multiprocessors",
+        "memory_gb": "the GPU's memory in GB",
+        "builder": "the version of litestereo's builder",
+    }
+    assert f"{words.get(field, field)} is {getattr(KEY, field)[:12]}" in said[-1]
     assert cache.engine(KEY, name="las1", build=never).plan == PLAN
+
+
+def test_an_engine_of_a_version_that_noted_less_is_built_again(cache, said):
+    sidecar = cache.engine(KEY, name="las1", build=built).path.with_suffix(".json")
+    old = json.loads(sidecar.read_text())
+    del old["key"]["builder"]
+    sidecar.write_text(json.dumps(old))
+    assert cache.engine(KEY, name="las1", build=built).was_built
+    assert "the version of litestereo's builder is unknown, need v1: building" in said[-1]
 
 
 def slow_build(folder, seconds):
@@ -109,6 +126,19 @@ def test_two_processes_build_once(tmp_path):
     assert (tmp_path / "builds").read_text() == "x"
 
 
+def test_a_process_forked_during_a_build_does_not_keep_its_lock(tmp_path):
+    lock = tmp_path / "lock"
+    with locked(lock, waiting=lambda _: None):
+        forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        forked.start()
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        forked.kill()
+        forked.join()
+
+
 def test_a_killed_build_leaves_nothing_in_the_way(tmp_path):
     process = multiprocessing.get_context("fork").Process(target=slow_build, args=(tmp_path, 60))
     process.start()
@@ -127,3 +157,40 @@ def test_where_nothing_can_be_kept_the_engine_is_used_once(tmp_path, said):
     assert engine.plan == PLAN
     assert engine.path is None
     assert "cannot be kept" in said[-1]
+
+
+@pytest.fixture
+def roots_lock(cache, monkeypatch):
+    """Return a lock that root left; the flags in the list that is given too are refused on it."""
+    lock = cache.plan_path(KEY, name="las1").with_suffix(".lock")
+    lock = lock.with_name(f".{lock.name}")
+    lock.parent.mkdir()
+    lock.write_text("4321\n")
+    refused = [os.O_RDWR]
+
+    def opened(path, flags, *mode, really=os.open):
+        if path == lock and flags & os.O_ACCMODE in refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", opened)
+    return lock, refused
+
+
+def test_a_lock_that_can_only_be_read_is_held(cache, roots_lock):
+    lock, _ = roots_lock
+
+    def build():
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return built()
+
+    assert cache.engine(KEY, name="las1", build=build).path is not None
+    assert lock.read_text() == "4321\n"
+
+
+def test_a_lock_that_cannot_be_read_is_named_itself(cache, said, roots_lock):
+    lock, refused = roots_lock
+    refused.append(os.O_RDONLY)
+    assert cache.engine(KEY, name="las1", build=built).path is None
+    assert f"cannot be kept ({lock}: Permission denied)" in said[-1]

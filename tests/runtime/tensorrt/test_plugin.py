@@ -237,15 +237,19 @@ def test_without_nvcc_it_says_where_to_get_it(tmp_path, monkeypatch):
         compile_library(tmp_path / "plugin.so", sm="sm_87")
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_library_that_cannot_be_loaded_says_what_to_do(tmp_path, there):
+def test_a_library_that_cannot_be_loaded_says_what_to_do(tmp_path):
     file, trt = tmp_path / "plugin.so", Trt()
     trt.creator = None
-    if there:
-        file.write_bytes(b"no library")
+    with pytest.raises(EngineError, match=r"plugins.*cannot be read.*tensorrt\.plugin"):
+        library.load_library(trt, file)
+    file.write_bytes(b"no library")
     with pytest.raises(EngineError, match=r"cannot load the plugins.*tensorrt\.plugin"):
         library.load_library(trt, file)
-    assert trt.libraries == [str(file)] * there
+    assert trt.libraries == [str(file)]
+    trt.creator = SimpleNamespace()
+    file.write_bytes(b"compiled anew")  # nothing was registered, so it may take the place
+    library.load_library(trt, file)
+    assert trt.libraries == [str(file)] * 2
 
 
 def test_tensorrt_11_has_no_such_plugins(tmp_path):
@@ -261,6 +265,22 @@ def test_a_library_is_loaded_once(tmp_path):
     library.load_library(trt, file)
     library.load_library(trt, file)
     assert trt.libraries == [str(file)]
+
+
+@pytest.mark.parametrize("name", ["plugin.so", "other.so"])
+def test_another_library_needs_another_process(tmp_path, name):
+    """TensorRT's registry knows plugins by name alone, and would run the first one's silently."""
+    file, other, trt = tmp_path / "plugin.so", tmp_path / name, Trt()
+    file.write_bytes(b"library")
+    library.load_library(trt, file)
+    other.write_bytes(b"another")
+    with pytest.raises(EngineError, match=rf"from {file}, and {other} holds others.*restart the"):
+        library.load_library(trt, other)
+    assert trt.libraries == [str(file)]
+    copy = tmp_path / "copy.so"
+    copy.write_bytes(b"library")
+    library.load_library(trt, copy)
+    library.load_library(Trt(), other)  # another TensorRT has another registry
 
 
 def test_engines_with_and_without_it_are_kept_apart(tmp_path):

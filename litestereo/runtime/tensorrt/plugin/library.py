@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from litestereo.errors import EngineError, MissingDependencyError
 from litestereo.runtime.tensorrt.library import version_of
@@ -55,7 +56,9 @@ _FLAGS = (
 _NVCC_FOLDERS = ("/usr/local/cuda/bin",)  # where JetPack puts it, and leaves it out of the PATH
 _TIMEOUT_S = 600
 _FIRST_WITHOUT = 11
-_loaded: set[tuple[int, Path]] = set()
+_ANEW = "compile them anew with python -m litestereo.runtime.tensorrt.plugin"
+# Of each TensorRT the library whose plugins it has: digest and path.
+_loaded: WeakKeyDictionary[Any, tuple[str, Path]] = WeakKeyDictionary()
 
 
 def library_path(folder: Path, *, tensorrt: str, sm: str) -> Path:
@@ -149,21 +152,30 @@ def load_library(trt: Any, path: Path) -> None:  # noqa: ANN401 - the module
         path: the library, compiled for this TensorRT and GPU.
 
     Raises:
-        EngineError: it is not there, or TensorRT refuses it or has no such plugins.
+        EngineError: it cannot be read, another one's plugins are registered, or TensorRT refuses it
+            or has no such plugins.
     """
     require_plugins(trt)
     path = path.resolve()
-    if (id(trt), path) in _loaded:
-        return
-    registry = trt.get_plugin_registry()
-    if path.is_file():
-        registry.load_library(str(path))
-    if any(registry.get_plugin_creator(name, VERSION, "") is None for name in NAMES):
+    wanted = digest(path)
+    held, first = _loaded.get(trt, (wanted, path))
+    if held != wanted:
         raise EngineError(
-            f"TensorRT {trt.__version__} cannot load the plugins of {path}; compile them anew with "
-            "python -m litestereo.runtime.tensorrt.plugin, or remove the file"
+            f"this process has loaded plugins from {first}, and {path} holds others now; TensorRT "
+            "keeps the first of a name: restart the process, and give all of its engines one "
+            "library (BuildOptions.plugin, or one engine cache)"
         )
-    _loaded.add((id(trt), path))
+    registry = trt.get_plugin_registry()
+    if trt not in _loaded:
+        registry.load_library(str(path))
+    creators = [registry.get_plugin_creator(name, VERSION, "") for name in NAMES]
+    if any(creator is not None for creator in creators):
+        _loaded[trt] = held, first
+    if any(creator is None for creator in creators):
+        raise EngineError(
+            f"TensorRT {trt.__version__} cannot load the plugins of {path}; {_ANEW}, or remove the "
+            "file"
+        )
 
 
 def digest(path: Path) -> str:
@@ -178,7 +190,7 @@ def digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise EngineError(f"the plugin {path} cannot be read: {error}") from error
+        raise EngineError(f"the plugins of {path} cannot be read: {error}; {_ANEW}") from error
 
 
 def _why(nvcc: str, said: str) -> str:

@@ -1,0 +1,66 @@
+"""From an artefact to an engine: what else lies in its folder, and what tells engines apart."""
+
+import pytest
+from fake_cuda import FakeDevice, fake_info
+from fake_tensorrt import fake_tensorrt
+from stand_in import write_stand_in
+
+from litestereo.runtime.tensorrt import engines
+from litestereo.runtime.tensorrt.artifact import read_artifact
+from litestereo.runtime.tensorrt.engines import cache_key, engine_from_artifact
+from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
+from litestereo.runtime.tensorrt.recipe import recipe
+
+SIZES = SizeRange.fixed((64, 96))
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return read_artifact(write_stand_in(tmp_path / "a.onnx"))
+
+
+def key_of(artifact, **info):
+    options = GpuOptions(cache_dir=artifact.path.parent)
+    info = fake_info(**info)
+    return cache_key(fake_tensorrt(), artifact, sizes=SIZES, info=info, options=options)
+
+
+@pytest.mark.parametrize("change", [{"multiprocessors": 8}, {"memory_bytes": 7 << 30}])
+def test_boards_of_one_name_have_engines_of_their_own(artifact, change):
+    assert key_of(artifact, name="Orin") != key_of(artifact, name="Orin", **change)
+
+
+def test_a_system_that_keeps_more_memory_has_the_same_engine(artifact):
+    assert key_of(artifact) == key_of(artifact, memory_bytes=61 << 30)
+
+
+def test_another_builder_has_engines_of_its_own(artifact, monkeypatch):
+    before = key_of(artifact)
+    monkeypatch.setattr(engines, "recipe", lambda: "another")
+    assert key_of(artifact).difference(before.to_json()) == [
+        f"the version of litestereo's builder is {recipe()}, need another"
+    ]
+
+
+def test_timings_that_cannot_be_read_only_cost_time(artifact, tmp_path):
+    said, device = [], FakeDevice()
+    options = GpuOptions(cache_dir=tmp_path / "cache", progress=said.append)
+
+    def engine():
+        trt = fake_tensorrt(device=device)
+        made = engine_from_artifact(trt, artifact, sizes=SIZES, info=device.info, options=options)
+        return made, [config.timing_cache.content for _, config in trt.builds]
+
+    first, timings = engine()
+    assert timings == [b""]
+    (kept,) = options.cache_dir.glob("timing_*")
+    assert kept.name == "timing_10.3.0_sm_87_Fake_GPU_16.cache"
+    kept.unlink()
+    kept.mkdir()  # nobody reads a folder, not even root
+    first.path.unlink()
+    said.clear()
+    second, timings = engine()
+    assert (second.plan, second.was_built, timings) == (first.plan, True, [b""])
+    assert second.path == first.path
+    told = [line for line in said if str(kept) in line]
+    assert told[0] == f"earlier builds' timings cannot be read ({kept}: Is a directory): building"
