@@ -58,7 +58,7 @@ class StreamRequest:
         frames: stop after so many results; None goes on to the source's end.
         save_every: write each so many results; 0 writes none.
         metrics: file that is kept up to date with the health in Prometheus' text format.
-        reconnects: how often a lost source is opened again.
+        reconnects: how often in a row a lost source is opened again.
         jitter: measure how much the answers move; the scene must stand still.
         report_every_s: time between lines of health.
     """

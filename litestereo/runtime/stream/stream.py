@@ -41,7 +41,8 @@ class StreamOptions:
         deadline: the deadline mode; None computes what it can, at one level.
         engine_timeout_s: an inference that takes longer ends the stream with an error.
         source_timeout_s: a source that gives nothing for so long counts as hung.
-        reconnects: how often a source that died or hangs is opened again; 0 makes it an error.
+        reconnects: how often in a row a source that died or hangs is opened again; the first pair
+            that arrives refills it. 0 makes it an error.
         reconnect_after_s: pause before that; it doubles with each failure in a row, up to 10 s.
         max_invalid: so many invalid pairs in a row end the stream.
         log_every_s: a line of health for the log; None writes none.

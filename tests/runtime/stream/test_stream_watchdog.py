@@ -1,6 +1,7 @@
 """What hangs, dies or is interrupted: the caller hears of it soon, and no thread stays behind."""
 
 import _thread
+import logging
 import threading
 import time
 
@@ -30,12 +31,12 @@ def quick_engine(latency_s=0.001):
 
 
 class FlakySource:
-    """A source of which each reader gives `pairs` pairs and then does `at_end`."""
+    """A source of which each of `good` readers gives `pairs` pairs and then does `at_end`."""
 
     live, reopens, name = True, True, "the flaky camera"
 
-    def __init__(self, pairs, at_end):
-        self.pairs, self.at_end = pairs, at_end
+    def __init__(self, pairs, at_end, *, good=10**6):
+        self.pairs, self.at_end, self.good = pairs, at_end, good
         self.opened = self.closed = 0
         self.released = threading.Event()
 
@@ -48,7 +49,8 @@ class FlakyReader:
     unpaired = 0
 
     def __init__(self, source, clock, *, last):
-        self.source, self.clock, self.left, self.number = source, clock, source.pairs, last
+        self.source, self.clock, self.number = source, clock, last
+        self.left = source.pairs if last <= source.good else 0
 
     def read(self):
         if self.left == 0:
@@ -107,14 +109,58 @@ def test_a_source_that_dies_delivers_what_it_gave_and_then_raises():
 
 
 def test_a_source_that_dies_is_opened_again_and_counted():
-    source = FlakySource(4, dies)
+    source = FlakySource(4, dies, good=1)
     options = StreamOptions(reconnects=2, reconnect_after_s=0.01)
     stream = quick_engine().stream(source, options=options)
     with pytest.raises(InputError, match="stopped giving pictures"):
         list(stream)
     assert stream.health["reconnects"] == 2
-    assert stream.health["frames_in"] == 12
+    assert stream.health["frames_in"] == 4
     assert (source.opened, source.closed) == (3, 3)
+
+
+def test_a_source_that_heals_gets_its_reconnects_back():
+    source = FlakySource(1, dies, good=6)
+    options = StreamOptions(reconnects=2, reconnect_after_s=0.0)
+    stream = quick_engine().stream(source, options=options)
+    with pytest.raises(InputError, match="stopped giving pictures"):
+        list(stream)
+    # After each of six glitches a pair arrived; only then come two in vain.
+    assert stream.health["frames_in"] == 6
+    assert stream.health["reconnects"] == 5 + 2
+
+
+def test_failures_without_end_are_opened_again_without_end():
+    class Away(FlakySource):
+        def open(self, clock):
+            if self.opened == 1100:  # 2.0**1024 is no float any more
+                return super().open(clock)
+            self.opened += 1
+            raise InputError("no camera")
+
+    options = StreamOptions(reconnects=10**9, reconnect_after_s=0.0)
+    logging.getLogger("litestereo.stream").disabled = True
+    try:
+        with quick_engine().stream(Away(2, lambda _: None), options=options) as stream:
+            assert len(list(stream)) == 2
+    finally:
+        logging.getLogger("litestereo.stream").disabled = False
+    assert stream.health["reconnects"] == 1100
+
+
+def test_a_reconnect_that_fails_ends_the_stream(monkeypatch):
+    start = threading.Thread.start
+
+    def starved(thread):
+        if thread.name == "litestereo capture" and source.opened:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    source = FlakySource(1, dies)
+    monkeypatch.setattr(threading.Thread, "start", starved)
+    stream = quick_engine().stream(source, options=StreamOptions(reconnects=5))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(stream)
 
 
 def test_a_source_that_hangs_is_an_error():
