@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,6 +123,8 @@ class StereoStream:
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
         self._error: BaseException | None = None
+        self._traceback: TracebackType | None = None
+        self._raised = False
         self._lock = threading.Lock()
 
     @property
@@ -172,16 +175,24 @@ class StereoStream:
                 # In short waits, so that an interrupt from the keyboard is seen on every platform.
                 job = self._pipeline.finished.get(0.2 if left_s is None else min(left_s, 0.2))
             except Ended:
-                if self._error is not None:
-                    raise self._error from None
-                return None
+                break
             result = None if job is None else self._pipeline.hand_out(job)
             if result is not None or (left_s is not None and left_s <= 0.2 and job is None):
                 return result
+        if self._error is None:
+            return None
+        self._raised = True
+        # With what it came with: raised again and again it would gather the traceback of each time.
+        raise self._error.with_traceback(self._traceback)
 
     @property
     def is_over(self) -> bool:
-        """Whether no result will come any more."""
+        """Whether `latest` has nothing more to say: no result, nor the error that ended it all."""
+        # In this order: an error is there before all is at its end.
+        return self._has_ended and (self._error is None or self._raised or self._closing.is_set())
+
+    @property
+    def _has_ended(self) -> bool:
         finished = self._pipeline.finished
         return finished.is_finished and not len(finished)
 
@@ -256,16 +267,22 @@ class StereoStream:
 
     def _source_ended(self, error: BaseException | None) -> None:
         """Let what is under way come out, then end, or raise where the source was lost."""
-        if self._error is None:
-            self._error = error
+        self._keep(error)
         self._pipeline.captured.finish()
 
     def _fail(self, error: BaseException) -> None:
         """End at once with an error."""
-        if not self._closing.is_set() and self._error is None:
-            self._error = error
+        if not self._closing.is_set():
+            self._keep(error)
         self._capture.stop()
         self._clear()
+
+    def _keep(self, error: BaseException | None) -> None:
+        """Keep the first error for the caller."""
+        with self._lock:
+            if self._error is None and error is not None:
+                self._traceback = error.__traceback__
+                self._error = error
 
     def _clear(self) -> None:
         for slot in self._pipeline.slots:
@@ -275,7 +292,7 @@ class StereoStream:
         """Look after the engine and the source, the heat and the log, until the stream ends."""
         heat_s = log_s = self._clock()
         while not self._closing.wait(_WATCH_EVERY_S):
-            if self.is_over:
+            if self._has_ended:
                 return
             try:
                 now_s = self._clock()

@@ -4,6 +4,7 @@ import _thread
 import logging
 import threading
 import time
+import traceback
 
 import pytest
 from timed import TimedBackend, picture
@@ -237,6 +238,47 @@ def test_an_error_of_the_callers_own_function_reaches_the_caller():
 
     with pytest.raises(ZeroDivisionError, match="in post"):
         list(quick_engine().stream([(picture(), picture())] * 3, post=post))
+
+
+def test_an_error_is_not_over_before_it_was_raised():
+    def refused(_):
+        raise EngineError("CUDA_ERROR_ILLEGAL_ADDRESS (700)")
+
+    engine = StereoEngine(TimedBackend(refused, lambda _: 0))
+    stream = engine.stream([(picture(), picture())])
+    stream.start()
+    until_s = time.monotonic() + 5
+    while not stream._has_ended and time.monotonic() < until_s:
+        time.sleep(0.005)
+    assert not stream.is_over
+    with pytest.raises(EngineError, match="ILLEGAL_ADDRESS"):
+        stream.latest(timeout_s=0)
+    assert stream.is_over
+
+
+def test_closing_an_erroneous_stream_is_its_end():
+    stream = quick_engine().stream(FlakySource(0, dies))
+    stream.start()
+    stream.close()
+    assert stream.is_over
+
+
+def test_an_error_that_is_raised_again_does_not_grow_and_keeps_its_cause():
+    def pairs():
+        try:
+            raise OSError("the cable fell out")
+        except OSError as error:
+            raise InputError("gone") from error
+        yield
+
+    stream = quick_engine().stream(pairs())
+    lengths = set()
+    for _ in range(20):
+        with pytest.raises(InputError, match="gone") as caught:
+            stream.latest(timeout_s=5)
+        lengths.add(len(list(traceback.walk_tb(caught.value.__traceback__))))
+        assert isinstance(caught.value.__cause__, OSError)
+    assert len(lengths) == 1
 
 
 def test_many_invalid_pairs_in_a_row_end_the_stream():
