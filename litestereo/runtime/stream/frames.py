@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceFrame:
-    """One pair as its source gives it.
+    """One pair as its source gives it; the arrays must not change afterwards.
 
     Attributes:
         left: (H, W, 3) uint8 RGB or (H, W) grey.

@@ -80,7 +80,8 @@ class IterableSource:
         """Take the pairs; `live` says that they are a camera's, which is not kept waiting.
 
         Args:
-            pairs: of (left, right), (H, W, 3) uint8 RGB.
+            pairs: of (left, right), (H, W, 3) uint8 RGB; they are copied, so that an iterable may
+                fill the same arrays again. Those of a `SourceFrame` are not, and must not change.
             live: a slow consumer loses pairs instead of holding the source up.
             name: for messages.
         """
@@ -132,11 +133,11 @@ class RepeatedPair:
         """
         return _IterableReader(self._paced(clock), clock)
 
-    def _paced(self, clock: Clock) -> Iterator[tuple[Image, Image]]:
+    def _paced(self, clock: Clock) -> Iterator[SourceFrame]:
         start_s, index = clock(), 0
         while self._frames is None or index < self._frames:
             time.sleep(max(0.0, start_s + index * self._period_s - clock()))
-            yield self._pair
+            yield SourceFrame(*self._pair, clock())
             index += 1
 
 
@@ -214,7 +215,7 @@ class _IterableReader:
         self._closed = False
 
     def read(self) -> SourceFrame | None:
-        """Return the next pair, stamped now unless it has a time."""
+        """Return the next pair; a plain one is copied and stamped now."""
         item = next(self._pairs, None)
         if item is None or self._closed or isinstance(item, SourceFrame):
             return None if self._closed else item
@@ -222,7 +223,8 @@ class _IterableReader:
             raise InputError(
                 f"the source gave {type(item).__name__}; need (left, right) or a SourceFrame"
             )
-        return SourceFrame(item[0], item[1], self._clock())
+        captured_s = self._clock()
+        return SourceFrame(_own(item[0]), _own(item[1]), captured_s)
 
     def stop(self) -> None:
         """Read no more."""
@@ -231,6 +233,11 @@ class _IterableReader:
     def close(self) -> None:
         """Read no more."""
         self._closed = True
+
+
+def _own(picture: Image) -> Image:
+    """Return a copy; what is no picture is refused later, as it would be in a call."""
+    return picture.copy() if isinstance(picture, np.ndarray) else picture
 
 
 class _PushReader:

@@ -31,6 +31,25 @@ def test_pairs_that_can_wait_all_come_out_in_order(engine):
     assert health["dropped"] == health["invalid"] == 0
 
 
+def test_an_iterable_may_fill_the_same_arrays_again(engine):
+    def pairs():
+        left, right = pair(0)
+        for value in range(12):
+            left[:] = right[:] = value
+            yield left, right
+
+    with engine.stream(pairs()) as stream:
+        results = list(stream)
+    assert [float(r.stereo.disparity_px.max()) for r in results] == [v * 0.5 for v in range(12)]
+    assert [int(r.left.max()) for r in results] == list(range(12))
+
+
+def test_the_pictures_of_a_repeated_pair_are_not_copied(engine):
+    left, right = pair(4)
+    with engine.stream(RepeatedPair(left, right, rate_hz=100, frames=2)) as stream:
+        assert all(result.left is left and result.right is right for result in stream)
+
+
 def test_a_live_source_faster_than_the_engine_is_dropped_not_queued(engine, monkeypatch):
     infer = engine.infer
 
