@@ -163,6 +163,7 @@ class PushSource:
         self.name = name
         self._slot: Slot[SourceFrame] = Slot(1, keep_latest=True)
         self._replaced = 0
+        self._told = 0
 
     def put(
         self,
@@ -203,6 +204,12 @@ class PushSource:
         """Pairs that a newer one replaced before the stream took them."""
         return self._replaced
 
+    def _newly_replaced(self) -> int:
+        """Return how many were replaced since this was last asked, by any reader."""
+        replaced = self._replaced
+        before, self._told = self._told, replaced
+        return replaced - before
+
 
 class _IterableReader:
     """Reads an iterator."""
@@ -235,22 +242,22 @@ class _IterableReader:
         self._closed = True
 
 
-def _own(picture: Image) -> Image:
-    """Return a copy; what is no picture is refused later, as it would be in a call."""
+def _own(picture: Any) -> Any:  # noqa: ANN401 - whatever the iterable gave
+    """Return a copy of a picture; what is none is refused later, as it would be in a call."""
     return picture.copy() if isinstance(picture, np.ndarray) else picture
 
 
 class _PushReader:
-    """Reads what was pushed."""
+    """Reads what was pushed.
+
+    Attributes:
+        unpaired: pairs that were replaced, and that no reader before has told of.
+    """
 
     def __init__(self, source: PushSource) -> None:
         self._source = source
         self._closed = False
-
-    @property
-    def unpaired(self) -> int:
-        """Pairs that were replaced: lost before the stream saw them."""
-        return self._source.replaced
+        self.unpaired = 0
 
     def read(self) -> SourceFrame | None:
         """Return the newest pair, waiting for it."""
@@ -260,6 +267,7 @@ class _PushReader:
             except Ended:
                 return None
             if frame is not None:
+                self.unpaired += self._source._newly_replaced()
                 return frame
         return None
 

@@ -104,6 +104,23 @@ def test_pushed_pairs_arrive(engine):
         source.end()
 
 
+def test_what_was_replaced_is_counted_once_whoever_reads(engine):
+    source = PushSource()
+    for _ in range(5):
+        source.put(*pair(1))
+    options = StreamOptions(source_timeout_s=0.05, reconnects=10**6, reconnect_after_s=0.0)
+    with engine.stream(source, options=options) as stream:
+        until_s = time.monotonic() + 10
+        while stream.health["reconnects"] < 3 and time.monotonic() < until_s:
+            time.sleep(0.1)  # twice what the source may be silent for
+            source.put(*pair(2))
+            stream.latest(timeout_s=0.1)
+        while stream.health["unpaired"] != source.replaced and time.monotonic() < until_s:
+            time.sleep(0.01)
+        assert stream.health["reconnects"] >= 3
+        assert stream.health["unpaired"] == source.replaced >= 4
+
+
 def test_health_reads_as_a_line_and_as_prometheus_text(engine):
     with engine.stream([pair(1)] * 3) as stream:
         list(stream)
