@@ -131,12 +131,12 @@ class StereoStream:
     def health(self) -> dict[str, Any]:
         """The counters and percentiles, the level, and how long the engine has been silent."""
         pipeline = self._pipeline
-        since_s = pipeline.busy_since_s
+        since_s, now_s = pipeline.busy_since_s, self._clock()
         return {
-            **pipeline.health.snapshot(),
+            **pipeline.health.snapshot(now_s),
             "level": pipeline.level_name(pipeline.level),
             "level_index": pipeline.level,
-            "engine_silent_s": 0.0 if since_s is None else round(self._clock() - since_s, 3),
+            "engine_silent_s": 0.0 if since_s is None else round(now_s - since_s, 3),
             "longest_queue": max(slot.longest for slot in pipeline.slots),
         }
 
