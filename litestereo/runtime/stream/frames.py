@@ -83,6 +83,7 @@ class Job:
         inferred: the network's answer.
         stereo: that answer in the pair's pixels.
         post: what post-processing gave.
+        is_counted: whether it has left the stream and is in the counters, as an invalid one is.
     """
 
     frame: SourceFrame
@@ -94,3 +95,4 @@ class Job:
     inferred: Inferred | None = None
     stereo: StereoResult | None = None
     post: Any = None
+    is_counted: bool = False

@@ -154,7 +154,7 @@ class Pipeline:
                 job.pair = self._work.prepare(*job.pair)
             job.prepared = job.engine.prepare(*job.pair, shrink=level.shrink)
         except InputError as error:
-            self._invalid(error)
+            self._invalid(job, error)
             return None
         return job
 
@@ -197,7 +197,7 @@ class Pipeline:
         try:
             job.stereo = job.engine.finish(job.inferred, copy=False)  # they are its own
         except EngineError as error:
-            self._invalid(error)
+            self._invalid(job, error)
             return None
         self._invalid_in_a_row = 0
         job.inferred = None
@@ -234,6 +234,15 @@ class Pipeline:
         if slot.put(job) is not None:
             self.health.count("dropped")
 
+    def give_up(self, job: Job) -> None:
+        """Count a pair that its stage failed with.
+
+        Args:
+            job: the pair, as the stage left it.
+        """
+        if not job.is_counted:
+            self.health.count("dropped")
+
     def feel_heat(self) -> None:
         """Ask the deadline's hook for heat, and step down if it says so."""
         if self._deadline is None or self._deadline.options.too_hot is None:
@@ -259,8 +268,9 @@ class Pipeline:
             post=job.post,
         )
 
-    def _invalid(self, error: InputError | EngineError) -> None:
+    def _invalid(self, job: Job, error: InputError | EngineError) -> None:
         """Count a pair that cannot be used, and give up where all are so."""
+        job.is_counted = True
         self.health.count("invalid")
         self._invalid_in_a_row += 1
         if self._invalid_in_a_row == 1:

@@ -257,13 +257,21 @@ class StereoStream:
                 except Ended:
                     sink.finish()
                     return
-                done = None if job is None else work(job)
+                done = None if job is None else self._done(work, job)
                 if done is not None:
                     self._pipeline.put(sink, done)
                 elif self._closing.is_set():
                     return
         except BaseException as error:
             self._fail(error)
+
+    def _done(self, work: Callable[[Job], Job | None], job: Job) -> Job | None:
+        """Do a stage's work; a pair that it fails with is accounted for."""
+        try:
+            return work(job)
+        except BaseException:
+            self._pipeline.give_up(job)
+            raise
 
     def _source_ended(self, error: BaseException | None) -> None:
         """Let what is under way come out, then end, or raise where the source was lost."""

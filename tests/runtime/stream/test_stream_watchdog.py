@@ -236,8 +236,12 @@ def test_an_error_of_the_callers_own_function_reaches_the_caller():
     def post(result):
         raise ZeroDivisionError("in post")
 
+    stream = quick_engine().stream([(picture(), picture())] * 3, post=post)
     with pytest.raises(ZeroDivisionError, match="in post"):
-        list(quick_engine().stream([(picture(), picture())] * 3, post=post))
+        list(stream)
+    health = stream.health
+    assert health["in_flight"] == 0
+    assert health["frames_in"] == health["dropped"]
 
 
 def test_an_error_is_not_over_before_it_was_raised():
@@ -284,8 +288,11 @@ def test_an_error_that_is_raised_again_does_not_grow_and_keeps_its_cause():
 def test_many_invalid_pairs_in_a_row_end_the_stream():
     options = StreamOptions(max_invalid=4)
     pairs = [(picture(), picture((32, 32)))] * 20
+    stream = quick_engine().stream(pairs, options=options)
     with pytest.raises(InputError, match="4 pairs in a row were invalid: left image is 64x96"):
-        list(quick_engine().stream(pairs, options=options))
+        list(stream)
+    assert stream.health["invalid"] == 4
+    assert stream.health["in_flight"] == 0
 
 
 def test_answers_that_are_no_numbers_are_counted_and_not_handed_out():
