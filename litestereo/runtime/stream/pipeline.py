@@ -88,7 +88,7 @@ class Pipeline:
         self.computed: Slot[Job] = Slot(keep_latest=live)
         self.finished: Slot[Job] = Slot(keep_latest=live)
         self.busy_since_s: float | None = None
-        self._engine = engine
+        self._busy = self._engine = engine
         self._deadline = None if deadline is None else Deadline(deadline)
         self._levels = (Level("full"),) if deadline is None else deadline.levels
         self._work = work
@@ -107,6 +107,11 @@ class Pipeline:
     def level(self) -> int:
         """Index of the level that new pairs are computed at."""
         return 0 if self._deadline is None else self._deadline.level
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether the inference under way takes long because the engine gets its size ready."""
+        return self._busy.is_preparing
 
     def level_name(self, index: int) -> str:
         """Return the name of a level.
@@ -169,6 +174,7 @@ class Pipeline:
         """
         assert job.engine is not None
         assert job.prepared is not None
+        self._busy = job.engine
         self.busy_since_s = start_s = self._clock()
         try:
             job.inferred = job.engine.infer(job.prepared)

@@ -40,7 +40,8 @@ class StreamOptions:
 
     Attributes:
         deadline: the deadline mode; None computes what it can, at one level.
-        engine_timeout_s: an inference that takes longer ends the stream with an error.
+        engine_timeout_s: an inference that takes longer ends the stream with an error; while the
+            engine gets a new size ready, as TensorRT does by building for minutes, none counts.
         source_timeout_s: a source that gives nothing for so long counts as hung.
         reconnects: how often in a row a source that died or hangs is opened again; the first pair
             that arrives refills it. 0 makes it an error.
@@ -125,6 +126,7 @@ class StereoStream:
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._raised = False
+        self._ready_s = float("-inf")
         self._lock = threading.Lock()
 
     @property
@@ -319,11 +321,14 @@ class StereoStream:
 
     def _check_engine(self, now_s: float) -> None:
         since_s = self._pipeline.busy_since_s
-        if since_s is None or now_s - since_s <= self._options.engine_timeout_s:
+        if self._pipeline.is_preparing:
+            self._ready_s = now_s
+        silent_s = 0.0 if since_s is None else now_s - max(since_s, self._ready_s)
+        if silent_s <= self._options.engine_timeout_s:
             return
         self._pipeline.health.count("stalls")
         raise EngineError(
-            f"the engine has not answered for {now_s - since_s:.1f} s (limit "
+            f"the engine has not answered for {silent_s:.1f} s (limit "
             f"{self._options.engine_timeout_s:g} s); its device may hang: look at its log (dmesg, "
             "nvidia-smi), restart the process, or raise engine_timeout_s for a slow model"
         )

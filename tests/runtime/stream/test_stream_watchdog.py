@@ -99,6 +99,40 @@ def test_a_slow_engine_is_told_from_a_hanging_one():
     assert stream.health["stalls"] == 0
 
 
+class Builder(TimedBackend):
+    """A backend that builds for a while when a size first comes."""
+
+    is_preparing = False
+    sizes = frozenset()
+
+    def infer(self, left, right):
+        if left.shape not in self.sizes:
+            self.is_preparing = True
+            time.sleep(0.6)
+            self.sizes, self.is_preparing = self.sizes | {left.shape}, False
+        return super().infer(left, right)
+
+
+def test_getting_a_size_ready_is_no_stall():
+    engine = StereoEngine(Builder(time.sleep, lambda _: 0.0))
+    options = StreamOptions(engine_timeout_s=0.4)
+    with engine.stream([(picture(), picture())] * 3, options=options) as stream:
+        assert len(list(stream)) == 3
+    assert stream.health["stalls"] == 0
+
+
+def test_an_engine_that_hangs_once_it_is_ready_is_an_error():
+    answer = threading.Event()
+    engine = StereoEngine(Builder(lambda _: answer.wait(20), lambda _: 0.0))
+    options = StreamOptions(engine_timeout_s=0.4, close_timeout_s=0.1)
+    stream = engine.stream([(picture(), picture())], options=options)
+    start_s = time.monotonic()
+    with pytest.raises(EngineError, match=r"has not answered for 0\.[4-9] s"):
+        stream.latest(timeout_s=10)
+    assert time.monotonic() - start_s > 0.9
+    answer.set()
+
+
 def test_a_source_that_dies_delivers_what_it_gave_and_then_raises():
     source = FlakySource(5, dies)
     stream = quick_engine().stream(source)
