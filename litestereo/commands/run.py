@@ -182,7 +182,7 @@ def run(
         typer.Option(show_default=False, help="Of a stream: keep Prometheus counters in a file."),
     ] = None,
     reconnects: Annotated[
-        int, typer.Option(min=0, help="Of a stream: open a lost source so often again.")
+        int, typer.Option(min=0, help="Of a stream: open a lost source so often in a row again.")
     ] = 0,
     jitter: Annotated[
         bool,

@@ -188,6 +188,8 @@ class Bridge:
                 self._publish(result.post)
         except LiteStereoError as error:
             self._failed(str(error))
+        except BaseException as error:  # else the thread would end, and nobody hear of it
+            self._failed(f"{type(error).__name__}: {error}")
 
     def _say(self, text: str) -> None:
         """Log a reason why pictures are lost, once until it changes."""

@@ -144,6 +144,11 @@ class StereoEngine:
         return self._open_backend().fixed_size
 
     @property
+    def is_preparing(self) -> bool:
+        """Whether a call takes long just now because its size is got ready: an engine is built."""
+        return bool(getattr(self._backend, "is_preparing", False))
+
+    @property
     def calibration(self) -> Calibration | None:
         """What depth follows from, where the artefact rectifies; None: it takes rectified pairs."""
         return None if self._rectification is None else self._rectification.calibration

@@ -12,6 +12,7 @@ import pytest
 import torch
 from stand_in import write_stand_in
 
+from litestereo import EngineError, StereoEngine
 from litestereo.runtime.geometry import Rectifier, read_calibration
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -103,6 +104,20 @@ def test_control_loop(model, calib, tmp_path, capsys):
     assert speeds
     assert all(0.2 < speed < 0.8 for speed in speeds)
     assert "in 12" in out
+
+
+def test_a_loop_hears_of_the_error_that_ended_its_stream(model, calib, tmp_path, monkeypatch):
+    def refused(engine, prepared):
+        raise EngineError("the GPU fell off the bus")
+
+    monkeypatch.setattr(StereoEngine, "infer", refused)
+    both = video(tmp_path / "both.avi", width=2 * SIZE[1])
+    size = [str(side) for side in SIZE]
+    loop = [both, "--calib", calib, "--size", *size, "--model", model]
+    with pytest.raises(EngineError, match="off the bus"):
+        example("control_loop").main(loop)
+    with pytest.raises(EngineError, match="off the bus"):
+        example("two_cameras").main(["--front", both, "--back", both, "--model", model])
 
 
 def test_two_cameras(model, tmp_path, capsys):

@@ -92,6 +92,20 @@ def test_what_nobody_listens_to_is_not_published(node):
     assert node.publishers["points"].sent == []
 
 
+def test_an_error_in_publishing_is_said(node):
+    activated(node)
+
+    def refused(message):
+        raise TypeError("the field is of another type")
+
+    node.publishers["disparity"].publish = refused
+    show(node, 32, at_s=99.9)
+    until_s = time.monotonic() + 10
+    while not node.errors and time.monotonic() < until_s:
+        time.sleep(0.005)
+    assert node.errors == ["the stream ended: TypeError: the field is of another type"]
+
+
 def test_raw_pictures_are_rectified_by_the_infos(tmp_path):
     model = str(write_stand_in(tmp_path / "stand_in.onnx"))
     node = make_node(ros=stand_in_ros(model=model, threads=1, rectify=True))

@@ -63,6 +63,9 @@ class Backend(Protocol):
 
     A backend need not be thread-safe: the engine makes one call at a time, from any thread, and
     calls `close` once, after the last inference has returned.
+
+    One whose first inference of a size may take minutes has an attribute `is_preparing`, true for
+    as long as that takes, which any thread may look at.
     """
 
     @property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ class _Cameras:
         try:
             for device in self._devices:
                 eyes.append(_Camera(device, self._options, clock))
-        except InputError:
+        except BaseException:
             for eye in eyes:
                 eye.release()
             raise
@@ -87,7 +88,11 @@ class _Camera:
     def __init__(self, device: int | str, options: CameraOptions, clock: Clock) -> None:
         cv2 = import_cv2("cameras")
         self.name = f"camera {device}"
-        self._clock = clock
+        self._clock, self._failure = clock, cv2.error
+        with self._named_failure():
+            self._open(cv2, device, options)
+
+    def _open(self, cv2: Any, device: int | str, options: CameraOptions) -> None:  # noqa: ANN401
         self._capture = cv2.VideoCapture(device)
         if not self._capture.isOpened():
             self._capture.release()
@@ -99,18 +104,28 @@ class _Camera:
 
     def read(self) -> Stamped:
         """Return the next picture; raise where there is none: a camera has no end."""
-        if not self._capture.grab():
-            raise InputError(f"{self.name} stopped giving pictures; check its cable and power")
-        stamp_s = self._clock()
-        given, picture = self._capture.retrieve()
-        if not given:
-            raise InputError(
-                f"{self.name} gave a picture that cannot be decoded; check its cable and mode"
-            )
-        return Stamped(rgb_from_decoded(picture), stamp_s)
+        with self._named_failure():
+            if not self._capture.grab():
+                raise InputError(f"{self.name} stopped giving pictures; check its cable and power")
+            stamp_s = self._clock()
+            given, picture = self._capture.retrieve()
+            if not given:
+                raise InputError(
+                    f"{self.name} gave a picture that cannot be decoded; check its cable and mode"
+                )
+            return Stamped(rgb_from_decoded(picture), stamp_s)
 
     def release(self) -> None:
         self._capture.release()
+
+    @contextmanager
+    def _named_failure(self) -> Iterator[None]:
+        """Turn an error of OpenCV's into a lost camera, which can be opened again."""
+        try:
+            yield
+        except self._failure as error:
+            words = " ".join(str(error).split())
+            raise InputError(f"{self.name} failed: {words}; check its cable and mode") from error
 
     def _set(self, cv2: Any, options: CameraOptions) -> None:  # noqa: ANN401 - untyped package
         # The driver's queue would age the pictures; not every driver can shorten it.
@@ -144,7 +159,7 @@ class _TwoCameraReader:
         self._lock = threading.Lock()
         self._pairs: Slot[SourceFrame] = Slot(1, keep_latest=True)
         self._replaced = 0
-        self._error: InputError | None = None
+        self._error: BaseException | None = None
         self._closing = threading.Event()
         sides: tuple[Side, Side] = ("left", "right")
         self._threads = [
@@ -161,12 +176,11 @@ class _TwoCameraReader:
         return self._pairer.unpaired + self._replaced
 
     def read(self) -> SourceFrame | None:
-        try:
+        with suppress(Ended):
             return self._pairs.get()
-        except Ended:
-            if self._error is not None:
-                raise self._error from None
-            return None
+        if self._error is not None:
+            raise self._error
+        return None
 
     def stop(self) -> None:
         self._closing.set()
@@ -190,7 +204,7 @@ class _TwoCameraReader:
                         left.picture, right.picture, earlier_s, stamp_s=left.stamp_s
                     )
                     self._replaced += self._pairs.put(frame) is not None
-        except InputError as error:
+        except BaseException as error:  # whatever it is, this eye gives no more
             self._error = error
             self._pairs.finish()
         finally:

@@ -17,6 +17,8 @@ __all__ = ["Capture", "CaptureOptions"]
 log = logging.getLogger("litestereo.stream")
 
 _LONGEST_PAUSE_S = 10.0
+# Beyond so many doublings every pause is the longest one, and 2.0**1024 is no float any more.
+_MOST_DOUBLINGS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class CaptureOptions:
 
     Attributes:
         timeout_s: without a pair for so long it counts as hung.
-        reconnects: how often it is opened again.
+        reconnects: how often in a row it is opened again.
         reconnect_after_s: pause before that.
     """
 
@@ -78,7 +80,6 @@ class Capture:
         self._stopped = threading.Event()
         self._current: _Reading | None = None
         self._pairs = 0
-        self._reconnects = 0
         self._failures_in_a_row = 0
         self.threads: list[threading.Thread] = []
 
@@ -122,13 +123,13 @@ class Capture:
         )
         reading.thread = thread
         self._current = reading
-        self.threads = [each for each in self.threads if each.is_alive()] + [thread]
         thread.start()
+        self.threads = [each for each in self.threads if each.is_alive()] + [thread]
 
     def _read(self, reading: _Reading, pause_s: float) -> None:
-        if self._stopped.wait(pause_s):
-            return
         try:
+            if self._stopped.wait(pause_s):
+                return
             reading.waiting_since_s = self._clock()
             reading.reader = reader = self._source.open(self._clock)
             try:
@@ -136,7 +137,10 @@ class Capture:
             finally:
                 reader.close()
         except LiteStereoError as error:
-            self._lost(reading, error)
+            try:
+                self._lost(reading, error)
+            except BaseException as failure:  # such as no more threads: nobody would read on
+                self._end(failure)
         except BaseException as error:
             self._finish(reading, error)
 
@@ -167,21 +171,20 @@ class Capture:
                 return
             reading.abandoned.set()
             reading.waiting_since_s = None
-            again = self._source.reopens and self._reconnects < self._options.reconnects
-            if again:
-                self._reconnects += 1
-                pause_s = self._options.reconnect_after_s * 2**self._failures_in_a_row
-                self._failures_in_a_row += 1
+            failures = self._failures_in_a_row
+            self._failures_in_a_row += 1
+            again = self._source.reopens and failures < self._options.reconnects
         if not again:
             self._end(error)
             return
         self._health.count("reconnects")
         log.warning(
             "source lost, opening it again (%d of %d): %s",
-            self._reconnects,
+            failures + 1,
             self._options.reconnects,
             error,
         )
+        pause_s = self._options.reconnect_after_s * 2.0 ** min(failures, _MOST_DOUBLINGS)
         self._begin(pause_s=min(pause_s, _LONGEST_PAUSE_S))
 
     def _finish(self, reading: _Reading, error: BaseException | None) -> None:

@@ -57,8 +57,9 @@ class StreamRequest:
         shrinks: sizes to step down to under overload, as parts of the full one.
         frames: stop after so many results; None goes on to the source's end.
         save_every: write each so many results; 0 writes none.
-        metrics: file that is kept up to date with the health in Prometheus' text format.
-        reconnects: how often a lost source is opened again.
+        metrics: file that is kept up to date with the health in Prometheus' text format; where it
+            cannot be, that is said, and the stream goes on.
+        reconnects: how often in a row a lost source is opened again.
         jitter: measure how much the answers move; the scene must stand still.
         report_every_s: time between lines of health.
     """
@@ -228,6 +229,7 @@ class _Reporter:
         self._request = request
         self._progress = progress
         self._next_s = time.monotonic() + request.report_every_s
+        self._is_written = True
 
     def tell(self, *, last: bool = False) -> None:
         """Say a line and bring the metrics' file up to date, if it is time."""
@@ -237,4 +239,15 @@ class _Reporter:
         self._next_s = now_s + self._request.report_every_s
         self._progress(self._stream.health_line())
         if self._request.metrics is not None:
-            write_atomic(self._request.metrics, self._stream.prometheus_text().encode())
+            self._write(self._request.metrics)
+
+    def _write(self, metrics: Path) -> None:
+        """Write the metrics; where that fails, as on a full disk, say so once and go on."""
+        try:
+            write_atomic(metrics, self._stream.prometheus_text().encode())
+        except InputError as error:
+            if self._is_written:
+                self._progress(f"the metrics are not up to date: {error}")
+            self._is_written = False
+        else:
+            self._is_written = True

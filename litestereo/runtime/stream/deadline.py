@@ -2,9 +2,9 @@
 
 Nothing here looks at a clock or starts a thread: times are given, so that every rule is tested on
 a clock of its own. Levels are a ladder from the finest to the quickest. It steps down when the
-computation does not fit the period any more, or when the machine is too hot, and up again when the
-next level would fit with room to spare for a while; an ascent that fails makes the next one wait
-twice as long.
+computation does not fit the period any more, when pairs arrive so old that it makes them late, or
+when the machine is too hot, and up again when the next level would fit with room to spare for a
+while; an ascent that fails makes the next one wait twice as long.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ __all__ = ["Deadline", "DeadlineOptions", "Level", "Step"]
 _JITTER = 0.25
 # After a change the first inferences allocate and choose algorithms for the new size.
 _SETTLING = 2
+# Pairs in a row that are taken for too old; the next one is computed, as times may have changed.
+_MOST_TOO_OLD = 8
 _LONGEST_HOLD_FACTOR = 16
 
 
@@ -57,8 +59,8 @@ class DeadlineOptions:
 
     Attributes:
         period_ms: target time between results; pairs that come sooner are skipped.
-        max_age_ms: greatest age of a result; pairs that could not meet it are skipped, results
-            above it are late. None: two periods.
+        max_age_ms: greatest age of a result; pairs that could not meet it are skipped, at most
+            eight in a row, and results above it are late. None: two periods.
         deliver_late: whether late results are handed out, marked; otherwise they are withheld.
         levels: from the finest to the quickest; one level never changes.
         window: inferences that are looked at before stepping down.
@@ -130,6 +132,8 @@ class Deadline:
         self.options = options
         self.level = 0
         self._recent_ms: deque[float] = deque(maxlen=options.window)
+        self._arrival_ms: deque[float] = deque(maxlen=options.window)
+        self._too_old_in_a_row = 0
         self._settling = _SETTLING
         self._due_s: float | None = None
         # How many times longer level i took than level i + 1, measured around each descent.
@@ -145,19 +149,25 @@ class Deadline:
         """Whether a pair is worth computing: on the period's grid, and in time when it is done.
 
         Args:
-            captured_s: when the pair was taken, seconds on the same clock.
+            captured_s: when the pair was taken, seconds on the same clock; what lies ahead of the
+                present, as stamps of another machine's clock may, counts as taken now.
             now_s: the present, seconds on the stream's clock.
         """
+        captured_s = min(captured_s, now_s)
         period_s = self.options.period_ms / 1e3
         slack_s = _JITTER * period_s
         if self._due_s is not None and captured_s < self._due_s - slack_s:
             return False
-        expected_ms = 1e3 * (now_s - captured_s) + self._expected_ms()
+        arrival_ms = 1e3 * (now_s - captured_s)
+        self._arrival_ms.append(arrival_ms)
         # A level that can never be in time must still be measured, or no step down would follow.
         measured = len(self._recent_ms) == self.options.window
-        fresh = 1e3 * (now_s - captured_s) <= self.options.period_ms
-        if measured and not fresh and expected_ms > self.options.age_limit_ms:
-            return False
+        too_old = arrival_ms + self._expected_ms() > self.options.age_limit_ms
+        if measured and arrival_ms > self.options.period_ms and too_old:
+            self._too_old_in_a_row += 1
+            if self._too_old_in_a_row <= _MOST_TOO_OLD:
+                return False
+        self._too_old_in_a_row = 0
         # The grid goes on from where it was; after a gap it begins anew.
         due_s = captured_s if self._due_s is None else self._due_s
         self._due_s = max(due_s + period_s, captured_s + period_s - slack_s)
@@ -194,6 +204,11 @@ class Deadline:
             self._roomy_since_s = None
             reason = f"{typical_ms:.1f} ms a pair do not fit {period_ms:.1f} ms"
             return self._down(reason, typical_ms, now_s)
+        if self._makes_late(typical_ms):
+            self._roomy_since_s = None
+            limit_ms, arrival_ms = self.options.age_limit_ms, median(self._arrival_ms)
+            reason = f"{typical_ms:.1f} ms and {arrival_ms:.1f} before them are over {limit_ms:.1f}"
+            return self._down(reason, typical_ms, now_s)
         return self._up_if_roomy(typical_ms, now_s)
 
     def felt_heat(self, hot: bool, *, now_s: float) -> Step | None:
@@ -212,6 +227,11 @@ class Deadline:
         self._cooled_at_s = now_s
         full = len(self._recent_ms) == self.options.window
         return self._down("too hot", median(self._recent_ms) if full else None, now_s)
+
+    def _makes_late(self, busy_ms: float) -> bool:
+        """Whether pairs come in time and a computation of so long makes them late."""
+        arrival_ms = median(self._arrival_ms) if self._arrival_ms else 0.0
+        return arrival_ms <= self.options.age_limit_ms < arrival_ms + busy_ms
 
     def _expected_ms(self) -> float:
         return median(self._recent_ms) if self._recent_ms else 0.0
@@ -239,7 +259,8 @@ class Deadline:
             return None
         finer = self.options.levels[self.level - 1]
         expected_ms = typical_ms * self._ratios.get(self.level - 1, self._area_ratio())
-        if expected_ms > self.options.headroom * self.options.period_ms:
+        too_slow = expected_ms > self.options.headroom * self.options.period_ms
+        if too_slow or self._makes_late(expected_ms):
             self._roomy_since_s = None
             return None
         if self._roomy_since_s is None:

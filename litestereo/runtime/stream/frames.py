@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceFrame:
-    """One pair as its source gives it.
+    """One pair as its source gives it; the arrays must not change afterwards.
 
     Attributes:
         left: (H, W, 3) uint8 RGB or (H, W) grey.
@@ -83,6 +83,7 @@ class Job:
         inferred: the network's answer.
         stereo: that answer in the pair's pixels.
         post: what post-processing gave.
+        is_counted: whether it has left the stream and is in the counters, as an invalid one is.
     """
 
     frame: SourceFrame
@@ -94,3 +95,4 @@ class Job:
     inferred: Inferred | None = None
     stereo: StereoResult | None = None
     post: Any = None
+    is_counted: bool = False

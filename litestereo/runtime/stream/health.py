@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 __all__ = ["Count", "Health", "health_line", "prometheus_text"]
 
 # At 30 Hz the percentiles look back over the last 34 seconds.
 _WINDOW = 1024
+# The rate looks back over so long at most: a stream that has stopped must not seem to go on.
+_RATE_OVER_S = 10.0
 
 Count = Literal[
     "frames_in",
@@ -29,7 +31,7 @@ Count = Literal[
 _HELP: dict[Count, str] = {
     "frames_in": "Pairs that the source gave.",
     "frames_out": "Results handed out.",
-    "dropped": "Pairs replaced by newer ones before they were done.",
+    "dropped": "Pairs replaced by newer ones, or given up at the end, before they were done.",
     "skipped": "Pairs not computed: off the target period, or too old to be in time.",
     "late": "Results handed out, or withheld, above the greatest age.",
     "invalid": "Pairs that could not be used, and answers that were no numbers.",
@@ -41,7 +43,7 @@ _HELP: dict[Count, str] = {
 }
 # Key of the health dict -> metric and what it means.
 _GAUGES = {
-    "rate_hz": ("rate_hertz", "Results a second."),
+    "rate_hz": ("rate_hertz", "Results a second in the last ten seconds."),
     "in_flight": ("in_flight", "Pairs in the stream."),
     "level_index": ("level_index", "Index of the level in use; 0 is the finest."),
     "engine_silent_s": ("engine_silent_seconds", "How long the inference under way has run."),
@@ -98,17 +100,20 @@ class Health:
             self._counts["late"] += 1
             self._withheld += 1
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return all counters, and age, inference time and rate over the last 1024 results.
+    def snapshot(self, now_s: float | None = None) -> dict[str, Any]:
+        """Return all counters, age and inference time over the last 1024 results, and the rate.
 
-        Percentiles are the smallest value that at least so many percent do not exceed; None and a
-        rate of 0 before there are results.
+        Percentiles are the smallest value that at least so many percent do not exceed; None before
+        there are results. The rate is of the last ten seconds.
+
+        Args:
+            now_s: the present, seconds on the stream's clock; None: when the last result went out.
         """
         with self._lock:
             counts, withheld = dict(self._counts), self._withheld
             ages, inference = sorted(self._ages_ms), sorted(self._inference_ms)
             age_sum_ms = self._age_sum_ms
-            out_s = (self._out_s[0], self._out_s[-1], len(self._out_s)) if self._out_s else None
+            out_s = list(self._out_s)
         accounted = sum(counts[name] for name in ("frames_out", "dropped", "skipped", "invalid"))
         return {
             **{str(name): count for name, count in counts.items()},
@@ -117,7 +122,7 @@ class Health:
             "age_ms": _percentiles(ages),
             "age_sum_ms": round(age_sum_ms, 3),
             "inference_ms": _percentiles(inference),
-            "rate_hz": _rate_hz(out_s),
+            "rate_hz": _rate_hz(out_s, now_s),
         }
 
 
@@ -177,10 +182,15 @@ def _percentiles(values: list[float]) -> dict[str, float | None]:
     return {name: round(value, 3) for name, value in {**found, "max": values[-1]}.items()}
 
 
-def _rate_hz(out_s: tuple[float, float, int] | None) -> float:
-    if out_s is None or out_s[1] <= out_s[0]:
+def _rate_hz(out_s: Sequence[float], now_s: float | None) -> float:
+    """Return the results a second up to now, since the first of them or for ten seconds."""
+    if not out_s:
         return 0.0
-    return round((out_s[2] - 1) / (out_s[1] - out_s[0]), 3)
+    now_s = out_s[-1] if now_s is None else now_s
+    since_s = max(out_s[0], now_s - _RATE_OVER_S)
+    if now_s <= since_s:
+        return 0.0
+    return round(sum(each_s > since_s for each_s in out_s) / (now_s - since_s), 3)
 
 
 def _escaped(text: str) -> str:

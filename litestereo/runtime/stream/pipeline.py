@@ -88,7 +88,7 @@ class Pipeline:
         self.computed: Slot[Job] = Slot(keep_latest=live)
         self.finished: Slot[Job] = Slot(keep_latest=live)
         self.busy_since_s: float | None = None
-        self._engine = engine
+        self._busy = self._engine = engine
         self._deadline = None if deadline is None else Deadline(deadline)
         self._levels = (Level("full"),) if deadline is None else deadline.levels
         self._work = work
@@ -107,6 +107,11 @@ class Pipeline:
     def level(self) -> int:
         """Index of the level that new pairs are computed at."""
         return 0 if self._deadline is None else self._deadline.level
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether the inference under way takes long because the engine gets its size ready."""
+        return self._busy.is_preparing
 
     def level_name(self, index: int) -> str:
         """Return the name of a level.
@@ -154,7 +159,7 @@ class Pipeline:
                 job.pair = self._work.prepare(*job.pair)
             job.prepared = job.engine.prepare(*job.pair, shrink=level.shrink)
         except InputError as error:
-            self._invalid(error)
+            self._invalid(job, error)
             return None
         return job
 
@@ -169,6 +174,7 @@ class Pipeline:
         """
         assert job.engine is not None
         assert job.prepared is not None
+        self._busy = job.engine
         self.busy_since_s = start_s = self._clock()
         try:
             job.inferred = job.engine.infer(job.prepared)
@@ -197,7 +203,7 @@ class Pipeline:
         try:
             job.stereo = job.engine.finish(job.inferred, copy=False)  # they are its own
         except EngineError as error:
-            self._invalid(error)
+            self._invalid(job, error)
             return None
         self._invalid_in_a_row = 0
         job.inferred = None
@@ -234,6 +240,15 @@ class Pipeline:
         if slot.put(job) is not None:
             self.health.count("dropped")
 
+    def give_up(self, job: Job) -> None:
+        """Count a pair that its stage failed with.
+
+        Args:
+            job: the pair, as the stage left it.
+        """
+        if not job.is_counted:
+            self.health.count("dropped")
+
     def feel_heat(self) -> None:
         """Ask the deadline's hook for heat, and step down if it says so."""
         if self._deadline is None or self._deadline.options.too_hot is None:
@@ -259,8 +274,9 @@ class Pipeline:
             post=job.post,
         )
 
-    def _invalid(self, error: InputError | EngineError) -> None:
+    def _invalid(self, job: Job, error: InputError | EngineError) -> None:
         """Count a pair that cannot be used, and give up where all are so."""
+        job.is_counted = True
         self.health.count("invalid")
         self._invalid_in_a_row += 1
         if self._invalid_in_a_row == 1:

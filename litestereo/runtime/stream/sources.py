@@ -80,7 +80,8 @@ class IterableSource:
         """Take the pairs; `live` says that they are a camera's, which is not kept waiting.
 
         Args:
-            pairs: of (left, right), (H, W, 3) uint8 RGB.
+            pairs: of (left, right), (H, W, 3) uint8 RGB; they are copied, so that an iterable may
+                fill the same arrays again. Those of a `SourceFrame` are not, and must not change.
             live: a slow consumer loses pairs instead of holding the source up.
             name: for messages.
         """
@@ -132,11 +133,11 @@ class RepeatedPair:
         """
         return _IterableReader(self._paced(clock), clock)
 
-    def _paced(self, clock: Clock) -> Iterator[tuple[Image, Image]]:
+    def _paced(self, clock: Clock) -> Iterator[SourceFrame]:
         start_s, index = clock(), 0
         while self._frames is None or index < self._frames:
             time.sleep(max(0.0, start_s + index * self._period_s - clock()))
-            yield self._pair
+            yield SourceFrame(*self._pair, clock())
             index += 1
 
 
@@ -162,6 +163,7 @@ class PushSource:
         self.name = name
         self._slot: Slot[SourceFrame] = Slot(1, keep_latest=True)
         self._replaced = 0
+        self._told = 0
 
     def put(
         self,
@@ -202,6 +204,12 @@ class PushSource:
         """Pairs that a newer one replaced before the stream took them."""
         return self._replaced
 
+    def _newly_replaced(self) -> int:
+        """Return how many were replaced since this was last asked, by any reader."""
+        replaced = self._replaced
+        before, self._told = self._told, replaced
+        return replaced - before
+
 
 class _IterableReader:
     """Reads an iterator."""
@@ -214,7 +222,7 @@ class _IterableReader:
         self._closed = False
 
     def read(self) -> SourceFrame | None:
-        """Return the next pair, stamped now unless it has a time."""
+        """Return the next pair; a plain one is copied and stamped now."""
         item = next(self._pairs, None)
         if item is None or self._closed or isinstance(item, SourceFrame):
             return None if self._closed else item
@@ -222,7 +230,8 @@ class _IterableReader:
             raise InputError(
                 f"the source gave {type(item).__name__}; need (left, right) or a SourceFrame"
             )
-        return SourceFrame(item[0], item[1], self._clock())
+        captured_s = self._clock()
+        return SourceFrame(_own(item[0]), _own(item[1]), captured_s)
 
     def stop(self) -> None:
         """Read no more."""
@@ -233,17 +242,22 @@ class _IterableReader:
         self._closed = True
 
 
+def _own(picture: Any) -> Any:  # noqa: ANN401 - whatever the iterable gave
+    """Return a copy of a picture; what is none is refused later, as it would be in a call."""
+    return picture.copy() if isinstance(picture, np.ndarray) else picture
+
+
 class _PushReader:
-    """Reads what was pushed."""
+    """Reads what was pushed.
+
+    Attributes:
+        unpaired: pairs that were replaced, and that no reader before has told of.
+    """
 
     def __init__(self, source: PushSource) -> None:
         self._source = source
         self._closed = False
-
-    @property
-    def unpaired(self) -> int:
-        """Pairs that were replaced: lost before the stream saw them."""
-        return self._source.replaced
+        self.unpaired = 0
 
     def read(self) -> SourceFrame | None:
         """Return the newest pair, waiting for it."""
@@ -253,6 +267,7 @@ class _PushReader:
             except Ended:
                 return None
             if frame is not None:
+                self.unpaired += self._source._newly_replaced()
                 return frame
         return None
 

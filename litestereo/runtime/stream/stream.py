@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,9 +40,11 @@ class StreamOptions:
 
     Attributes:
         deadline: the deadline mode; None computes what it can, at one level.
-        engine_timeout_s: an inference that takes longer ends the stream with an error.
+        engine_timeout_s: an inference that takes longer ends the stream with an error; while the
+            engine gets a new size ready, as TensorRT does by building for minutes, none counts.
         source_timeout_s: a source that gives nothing for so long counts as hung.
-        reconnects: how often a source that died or hangs is opened again; 0 makes it an error.
+        reconnects: how often in a row a source that died or hangs is opened again; the first pair
+            that arrives refills it. 0 makes it an error.
         reconnect_after_s: pause before that; it doubles with each failure in a row, up to 10 s.
         max_invalid: so many invalid pairs in a row end the stream.
         log_every_s: a line of health for the log; None writes none.
@@ -121,18 +124,21 @@ class StereoStream:
         self._threads: list[threading.Thread] = []
         self._closing = threading.Event()
         self._error: BaseException | None = None
+        self._traceback: TracebackType | None = None
+        self._raised = False
+        self._ready_s = float("-inf")
         self._lock = threading.Lock()
 
     @property
     def health(self) -> dict[str, Any]:
         """The counters and percentiles, the level, and how long the engine has been silent."""
         pipeline = self._pipeline
-        since_s = pipeline.busy_since_s
+        since_s, now_s = pipeline.busy_since_s, self._clock()
         return {
-            **pipeline.health.snapshot(),
+            **pipeline.health.snapshot(now_s),
             "level": pipeline.level_name(pipeline.level),
             "level_index": pipeline.level,
-            "engine_silent_s": 0.0 if since_s is None else round(self._clock() - since_s, 3),
+            "engine_silent_s": 0.0 if since_s is None else round(now_s - since_s, 3),
             "longest_queue": max(slot.longest for slot in pipeline.slots),
         }
 
@@ -171,16 +177,24 @@ class StereoStream:
                 # In short waits, so that an interrupt from the keyboard is seen on every platform.
                 job = self._pipeline.finished.get(0.2 if left_s is None else min(left_s, 0.2))
             except Ended:
-                if self._error is not None:
-                    raise self._error from None
-                return None
+                break
             result = None if job is None else self._pipeline.hand_out(job)
             if result is not None or (left_s is not None and left_s <= 0.2 and job is None):
                 return result
+        if self._error is None:
+            return None
+        self._raised = True
+        # With what it came with: raised again and again it would gather the traceback of each time.
+        raise self._error.with_traceback(self._traceback)
 
     @property
     def is_over(self) -> bool:
-        """Whether no result will come any more."""
+        """Whether `latest` has nothing more to say: no result, nor the error that ended it all."""
+        # In this order: an error is there before all is at its end.
+        return self._has_ended and (self._error is None or self._raised or self._closing.is_set())
+
+    @property
+    def _has_ended(self) -> bool:
         finished = self._pipeline.finished
         return finished.is_finished and not len(finished)
 
@@ -245,7 +259,7 @@ class StereoStream:
                 except Ended:
                     sink.finish()
                     return
-                done = None if job is None else work(job)
+                done = None if job is None else self._done(work, job)
                 if done is not None:
                     self._pipeline.put(sink, done)
                 elif self._closing.is_set():
@@ -253,18 +267,32 @@ class StereoStream:
         except BaseException as error:
             self._fail(error)
 
+    def _done(self, work: Callable[[Job], Job | None], job: Job) -> Job | None:
+        """Do a stage's work; a pair that it fails with is accounted for."""
+        try:
+            return work(job)
+        except BaseException:
+            self._pipeline.give_up(job)
+            raise
+
     def _source_ended(self, error: BaseException | None) -> None:
         """Let what is under way come out, then end, or raise where the source was lost."""
-        if self._error is None:
-            self._error = error
+        self._keep(error)
         self._pipeline.captured.finish()
 
     def _fail(self, error: BaseException) -> None:
         """End at once with an error."""
-        if not self._closing.is_set() and self._error is None:
-            self._error = error
+        if not self._closing.is_set():
+            self._keep(error)
         self._capture.stop()
         self._clear()
+
+    def _keep(self, error: BaseException | None) -> None:
+        """Keep the first error for the caller."""
+        with self._lock:
+            if self._error is None and error is not None:
+                self._traceback = error.__traceback__
+                self._error = error
 
     def _clear(self) -> None:
         for slot in self._pipeline.slots:
@@ -274,7 +302,7 @@ class StereoStream:
         """Look after the engine and the source, the heat and the log, until the stream ends."""
         heat_s = log_s = self._clock()
         while not self._closing.wait(_WATCH_EVERY_S):
-            if self.is_over:
+            if self._has_ended:
                 return
             try:
                 now_s = self._clock()
@@ -293,11 +321,14 @@ class StereoStream:
 
     def _check_engine(self, now_s: float) -> None:
         since_s = self._pipeline.busy_since_s
-        if since_s is None or now_s - since_s <= self._options.engine_timeout_s:
+        if self._pipeline.is_preparing:
+            self._ready_s = now_s
+        silent_s = 0.0 if since_s is None else now_s - max(since_s, self._ready_s)
+        if silent_s <= self._options.engine_timeout_s:
             return
         self._pipeline.health.count("stalls")
         raise EngineError(
-            f"the engine has not answered for {now_s - since_s:.1f} s (limit "
+            f"the engine has not answered for {silent_s:.1f} s (limit "
             f"{self._options.engine_timeout_s:g} s); its device may hang: look at its log (dmesg, "
             "nvidia-smi), restart the process, or raise engine_timeout_s for a slow model"
         )

@@ -42,7 +42,8 @@ def videos(
 
 
 class _Videos:
-    reopens = True
+    # From its beginning a damaged file would only fail at the same place again.
+    reopens = False
 
     def __init__(self, left: Path, right: Path | None, realtime: bool) -> None:
         self.name = str(left) if right is None else f"{left} and {right}"

@@ -56,6 +56,9 @@ class TensorRt:
     """A GPU with the engines of one artefact; made by `load`.
 
     Safe to call from several threads: calls wait for each other.
+
+    Attributes:
+        is_preparing: whether a call gets a size ready just now, as by building its engine.
     """
 
     name = "tensorrt"
@@ -85,6 +88,7 @@ class TensorRt:
         self._pipelined: list[Session] = []
         self._lent: list[Session] = []  # closed, but somebody holds their answers
         self._attested: Attestation | None = None
+        self.is_preparing = False
         self._words = _device_words(trt, device)
         try:
             if options.size_range is not None:
@@ -305,6 +309,13 @@ class TensorRt:
         if size in self._sessions:
             self._sessions.move_to_end(size)
             return self._sessions[size][1]
+        self.is_preparing = True
+        try:
+            return self._new_session(device, size)
+        finally:
+            self.is_preparing = False
+
+    def _new_session(self, device: Device, size: tuple[int, int]) -> Session:
         loaded = next((one for one in self._engines if one.sizes.holds(size)), None)
         loaded = loaded or self._load_engine(device, SizeRange.fixed(size))
         try:

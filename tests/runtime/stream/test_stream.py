@@ -31,6 +31,25 @@ def test_pairs_that_can_wait_all_come_out_in_order(engine):
     assert health["dropped"] == health["invalid"] == 0
 
 
+def test_an_iterable_may_fill_the_same_arrays_again(engine):
+    def pairs():
+        left, right = pair(0)
+        for value in range(12):
+            left[:] = right[:] = value
+            yield left, right
+
+    with engine.stream(pairs()) as stream:
+        results = list(stream)
+    assert [float(r.stereo.disparity_px.max()) for r in results] == [v * 0.5 for v in range(12)]
+    assert [int(r.left.max()) for r in results] == list(range(12))
+
+
+def test_the_pictures_of_a_repeated_pair_are_not_copied(engine):
+    left, right = pair(4)
+    with engine.stream(RepeatedPair(left, right, rate_hz=100, frames=2)) as stream:
+        assert all(result.left is left and result.right is right for result in stream)
+
+
 def test_a_live_source_faster_than_the_engine_is_dropped_not_queued(engine, monkeypatch):
     infer = engine.infer
 
@@ -83,6 +102,23 @@ def test_pushed_pairs_arrive(engine):
         assert result is not None
         assert float(result.stereo.disparity_px[0, 0]) == 3.0
         source.end()
+
+
+def test_what_was_replaced_is_counted_once_whoever_reads(engine):
+    source = PushSource()
+    for _ in range(5):
+        source.put(*pair(1))
+    options = StreamOptions(source_timeout_s=0.05, reconnects=10**6, reconnect_after_s=0.0)
+    with engine.stream(source, options=options) as stream:
+        until_s = time.monotonic() + 10
+        while stream.health["reconnects"] < 3 and time.monotonic() < until_s:
+            time.sleep(0.1)  # twice what the source may be silent for
+            source.put(*pair(2))
+            stream.latest(timeout_s=0.1)
+        while stream.health["unpaired"] != source.replaced and time.monotonic() < until_s:
+            time.sleep(0.01)
+        assert stream.health["reconnects"] >= 3
+        assert stream.health["unpaired"] == source.replaced >= 4
 
 
 def test_health_reads_as_a_line_and_as_prometheus_text(engine):

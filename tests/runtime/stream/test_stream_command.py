@@ -1,6 +1,7 @@
 """`stereo-run` on videos, folders and cameras that are not there."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -9,6 +10,8 @@ from stand_in import write_stand_in
 
 from litestereo.cli import run_main
 from litestereo.errors import InputError
+from litestereo.runtime.batch import OutputOptions
+from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.stream import CameraOptions, command
 
 SIZE = (64, 96)
@@ -55,6 +58,25 @@ def test_a_folder_is_computed_whole_and_written(capsys, tmp_path, artifact, rig)
         assert (out / f"{k}_disparity.png").is_file()
     assert "litestereo_frames_out_total" in metrics.read_text()
     assert "out 6" in words
+
+
+def test_metrics_that_cannot_be_written_are_said_once(tmp_path, artifact, rig):
+    (tmp_path / "full").write_text("a file where the folder should be")
+    request = command.StreamRequest(
+        folders=(rig,),
+        output=OutputOptions(tmp_path / "out", allow_swapped=True),
+        save_every=0,
+        metrics=tmp_path / "full" / "metrics.prom",
+        report_every_s=0.0,
+    )
+    said = []
+    with StereoEngine.load(artifact) as engine:
+        summary = command.run_stream(engine, request, progress=said.append)
+    assert summary["health"]["frames_out"] == 6
+    words = [line for line in said if "metrics" in line]
+    assert len(words) == 1
+    assert re.search("not up to date: cannot write .*metrics.prom", words[0])
+    assert len(said) > 6, "a line of health after each result"
 
 
 def test_the_jitter_of_a_stream(capsys, tmp_path, artifact, rig):

@@ -3,6 +3,7 @@
 import itertools
 import logging
 
+import numpy as np
 import pytest
 from timed import TimedBackend, VirtualClock, VirtualRun
 
@@ -10,6 +11,7 @@ from litestereo.errors import InputError
 from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.stream import DeadlineOptions, Level
 from litestereo.runtime.stream.deadline import Deadline
+from litestereo.runtime.stream.frames import SourceFrame
 from litestereo.runtime.stream.pipeline import Pipeline, Work
 
 SIZE = (128, 192)
@@ -138,6 +140,61 @@ def test_pairs_that_cannot_be_in_time_are_skipped():
     run.run()
     health = run.pipeline.health.snapshot()
     assert (health["frames_out"], health["skipped"]) == (100, 1)
+
+
+def run_with_old_pairs(latency_s, *, old_s, pairs=400, **changes):
+    """Run a camera of 25 Hz whose pairs are on their way for `old_s` before they arrive."""
+    run = VirtualRun(
+        lambda pixels: latency_s(run.clock(), pixels), deadline=options(**changes), size=SIZE
+    )
+    picture = np.zeros((*SIZE, 3), np.uint8)
+
+    def arrive():
+        run.pipeline.capture(SourceFrame(picture, picture, run.clock() - old_s))
+
+    for k in range(pairs):
+        run.clock.at(k * PERIOD_MS / 1e3, arrive)
+    run.run()
+    return run
+
+
+def test_pairs_that_arrive_old_step_down_to_what_is_in_time():
+    # 45 ms on the way and 38 ms of computing are over 80; at half the size it is 55 ms.
+    run = run_with_old_pairs(lambda _, pixels: 0.038 * pixels / FULL, old_s=0.045)
+    assert names(run) == [("full", "half")]
+    assert "38.0 ms and 45.0 before them are over 80.0" in run.pipeline.steps[0].reason
+    assert run.pipeline.steps[0].at_s < 1
+    assert not any(result.late for result in run.results[12:])
+    assert len(run.results) > 380
+
+
+def test_a_passing_load_does_not_leave_the_stream_blind():
+    one = (Level("full"),)
+
+    def latency_s(now_s, _):
+        return 0.038 if now_s < 4 else 0.015
+
+    run = run_with_old_pairs(latency_s, old_s=0.045, levels=one)
+    early = [result for result in run.results if result.frame.captured_s < 4]
+    assert 15 <= len(early) <= 25, "one of nine is computed while all are late"
+    # Median of eight: five measurements, each after eight pairs, and all are computed again.
+    assert len(run.results) - len(early) > 300 - 9 * 5
+    assert run.results[-1].late is False
+
+
+def test_pairs_that_arrive_too_old_do_not_step_down_in_vain():
+    run = run_with_old_pairs(lambda *_: 0.01, old_s=0.5)
+    assert names(run) == []
+    assert 30 < len(run.results) < 60
+
+
+def test_a_stamp_in_the_future_does_not_stop_what_follows():
+    deadline = Deadline(options())
+    wanted = 0
+    for k in range(200):
+        now_s = k * PERIOD_MS / 1e3
+        wanted += deadline.wants(captured_s=now_s + (3600 if k == 10 else 0), now_s=now_s)
+    assert wanted == 200
 
 
 def test_late_results_are_counted_and_withheld_on_request():

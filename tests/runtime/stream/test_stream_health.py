@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from litestereo.runtime.stream.health import Health, health_line, prometheus_text
 
 # A line of the text exposition format: comment, or name{labels} value.
@@ -25,6 +27,14 @@ def test_percentiles_rates_and_the_balance():
     assert health["rate_hz"] == 30.0
     assert health["late"] == 3
     assert health["in_flight"] == 1
+
+
+def test_the_rate_falls_when_nothing_comes_any_more():
+    health = Health()
+    for k in range(3000):
+        health.handed_out(20.0, inference_ms=10.0, late=False, now_s=k / 30)
+    rates_hz = [health.snapshot(100.0 + after_s)["rate_hz"] for after_s in (0, 5, 9, 11)]
+    assert rates_hz == pytest.approx([30, 15, 3, 0], abs=0.11)
 
 
 def test_an_empty_stream_has_no_percentiles():

@@ -6,9 +6,11 @@ import time
 import cv2
 import numpy as np
 import pytest
+from timed import TimedBackend
 
 from litestereo.errors import InputError
-from litestereo.runtime.stream import camera_sources, cameras, folders, videos
+from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.stream import StreamOptions, camera_sources, cameras, folders, videos
 from litestereo.runtime.stream.camera_sources import CameraOptions
 from litestereo.runtime.stream.sources import as_source
 
@@ -113,6 +115,9 @@ class FakeCapture:
     opened: list["FakeCapture"] = []  # noqa: RUF012 - cleared by the fixture
     pictures = 50
     missing: tuple[int, ...] = ()
+    sound = 10**6
+    failure: Exception = cv2.error("OpenCV(4.x)\n !_src.empty() in function 'cvtColor'\n")
+    steady: tuple[int, ...] = ()
 
     def __init__(self, device):
         self.device = device
@@ -129,6 +134,8 @@ class FakeCapture:
         return self.left >= 0
 
     def retrieve(self):
+        if self.left < self.pictures - self.sound and self.device not in self.steady:
+            raise self.failure
         return True, grey(self.device * 10)
 
     def set(self, name, value):
@@ -159,6 +166,35 @@ def test_two_cameras_pair_and_a_dead_one_is_an_error(fake_cameras):
     frames = [reader.read() for _ in range(20)]
     assert all((f.left[0, 0, 0], f.right[0, 0, 0]) == (10, 20) for f in frames)
     with pytest.raises(InputError, match=r"camera [12] stopped giving pictures"):
+        list(iter(reader.read, None))
+    reader.close()
+    assert all(camera.released for camera in fake_cameras.opened)
+
+
+@pytest.mark.parametrize("devices", [(1,), (1, 2)])
+def test_an_error_of_opencvs_is_a_lost_camera(fake_cameras, monkeypatch, devices):
+    monkeypatch.setattr(fake_cameras, "sound", 3)
+    options = StreamOptions(reconnects=10, reconnect_after_s=0.0)
+    engine = StereoEngine(TimedBackend(time.sleep, lambda _: 0.0))
+    source = cameras(*devices, options=CameraOptions(tolerance_ms=1000))
+    with engine.stream(source, options=options) as stream:
+        until_s = time.monotonic() + 5
+        while stream.health["reconnects"] < 11 and time.monotonic() < until_s:
+            stream.latest(timeout_s=0.05)
+        monkeypatch.setattr(fake_cameras, "sound", 0)
+        with pytest.raises(InputError, match=r"camera [12] failed: .*!_src\.empty\(\) in function"):
+            list(stream)
+    assert stream.health["frames_in"] > 0
+    assert len(fake_cameras.opened) == len(devices) * (1 + stream.health["reconnects"])
+
+
+def test_an_eye_that_fails_ends_the_pairs_of_both_at_once(fake_cameras, monkeypatch):
+    monkeypatch.setattr(fake_cameras, "sound", 3)
+    monkeypatch.setattr(fake_cameras, "failure", MemoryError("no buffers"))
+    monkeypatch.setattr(fake_cameras, "steady", (1,))
+    monkeypatch.setattr(fake_cameras, "pictures", 10**6)
+    reader = cameras(1, 2).open(time.monotonic)
+    with pytest.raises(MemoryError, match="no buffers"):
         list(iter(reader.read, None))
     reader.close()
     assert all(camera.released for camera in fake_cameras.opened)
@@ -195,6 +231,16 @@ def test_a_size_that_the_camera_does_not_have_is_refused(fake_cameras):
 def test_a_real_missing_camera_is_an_error(capfd):
     with pytest.raises(InputError, match="cannot be opened"):
         cameras("/dev/no_such_camera").open(time.monotonic)
+
+
+def test_a_broken_video_is_not_opened_again(tmp_path):
+    (tmp_path / "clip.avi").write_bytes(b"RIFF1234AVI no more than that")
+    stream = StereoEngine(TimedBackend(time.sleep, lambda _: 0.0)).stream(
+        videos(tmp_path / "clip.avi"), options=StreamOptions(reconnects=3)
+    )
+    with pytest.raises(InputError, match=r"clip\.avi"):
+        list(stream)
+    assert stream.health["reconnects"] == 0
 
 
 @pytest.mark.parametrize("source", [7, "left.mp4", None])

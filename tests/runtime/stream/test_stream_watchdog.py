@@ -1,8 +1,10 @@
 """What hangs, dies or is interrupted: the caller hears of it soon, and no thread stays behind."""
 
 import _thread
+import logging
 import threading
 import time
+import traceback
 
 import pytest
 from timed import TimedBackend, picture
@@ -30,12 +32,12 @@ def quick_engine(latency_s=0.001):
 
 
 class FlakySource:
-    """A source of which each reader gives `pairs` pairs and then does `at_end`."""
+    """A source of which each of `good` readers gives `pairs` pairs and then does `at_end`."""
 
     live, reopens, name = True, True, "the flaky camera"
 
-    def __init__(self, pairs, at_end):
-        self.pairs, self.at_end = pairs, at_end
+    def __init__(self, pairs, at_end, *, good=10**6):
+        self.pairs, self.at_end, self.good = pairs, at_end, good
         self.opened = self.closed = 0
         self.released = threading.Event()
 
@@ -48,7 +50,8 @@ class FlakyReader:
     unpaired = 0
 
     def __init__(self, source, clock, *, last):
-        self.source, self.clock, self.left, self.number = source, clock, source.pairs, last
+        self.source, self.clock, self.number = source, clock, last
+        self.left = source.pairs if last <= source.good else 0
 
     def read(self):
         if self.left == 0:
@@ -96,6 +99,40 @@ def test_a_slow_engine_is_told_from_a_hanging_one():
     assert stream.health["stalls"] == 0
 
 
+class Builder(TimedBackend):
+    """A backend that builds for a while when a size first comes."""
+
+    is_preparing = False
+    sizes = frozenset()
+
+    def infer(self, left, right):
+        if left.shape not in self.sizes:
+            self.is_preparing = True
+            time.sleep(0.6)
+            self.sizes, self.is_preparing = self.sizes | {left.shape}, False
+        return super().infer(left, right)
+
+
+def test_getting_a_size_ready_is_no_stall():
+    engine = StereoEngine(Builder(time.sleep, lambda _: 0.0))
+    options = StreamOptions(engine_timeout_s=0.4)
+    with engine.stream([(picture(), picture())] * 3, options=options) as stream:
+        assert len(list(stream)) == 3
+    assert stream.health["stalls"] == 0
+
+
+def test_an_engine_that_hangs_once_it_is_ready_is_an_error():
+    answer = threading.Event()
+    engine = StereoEngine(Builder(lambda _: answer.wait(20), lambda _: 0.0))
+    options = StreamOptions(engine_timeout_s=0.4, close_timeout_s=0.1)
+    stream = engine.stream([(picture(), picture())], options=options)
+    start_s = time.monotonic()
+    with pytest.raises(EngineError, match=r"has not answered for 0\.[4-9] s"):
+        stream.latest(timeout_s=10)
+    assert time.monotonic() - start_s > 0.9
+    answer.set()
+
+
 def test_a_source_that_dies_delivers_what_it_gave_and_then_raises():
     source = FlakySource(5, dies)
     stream = quick_engine().stream(source)
@@ -107,14 +144,58 @@ def test_a_source_that_dies_delivers_what_it_gave_and_then_raises():
 
 
 def test_a_source_that_dies_is_opened_again_and_counted():
-    source = FlakySource(4, dies)
+    source = FlakySource(4, dies, good=1)
     options = StreamOptions(reconnects=2, reconnect_after_s=0.01)
     stream = quick_engine().stream(source, options=options)
     with pytest.raises(InputError, match="stopped giving pictures"):
         list(stream)
     assert stream.health["reconnects"] == 2
-    assert stream.health["frames_in"] == 12
+    assert stream.health["frames_in"] == 4
     assert (source.opened, source.closed) == (3, 3)
+
+
+def test_a_source_that_heals_gets_its_reconnects_back():
+    source = FlakySource(1, dies, good=6)
+    options = StreamOptions(reconnects=2, reconnect_after_s=0.0)
+    stream = quick_engine().stream(source, options=options)
+    with pytest.raises(InputError, match="stopped giving pictures"):
+        list(stream)
+    # After each of six glitches a pair arrived; only then come two in vain.
+    assert stream.health["frames_in"] == 6
+    assert stream.health["reconnects"] == 5 + 2
+
+
+def test_failures_without_end_are_opened_again_without_end():
+    class Away(FlakySource):
+        def open(self, clock):
+            if self.opened == 1100:  # 2.0**1024 is no float any more
+                return super().open(clock)
+            self.opened += 1
+            raise InputError("no camera")
+
+    options = StreamOptions(reconnects=10**9, reconnect_after_s=0.0)
+    logging.getLogger("litestereo.stream").disabled = True
+    try:
+        with quick_engine().stream(Away(2, lambda _: None), options=options) as stream:
+            assert len(list(stream)) == 2
+    finally:
+        logging.getLogger("litestereo.stream").disabled = False
+    assert stream.health["reconnects"] == 1100
+
+
+def test_a_reconnect_that_fails_ends_the_stream(monkeypatch):
+    start = threading.Thread.start
+
+    def starved(thread):
+        if thread.name == "litestereo capture" and source.opened:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    source = FlakySource(1, dies)
+    monkeypatch.setattr(threading.Thread, "start", starved)
+    stream = quick_engine().stream(source, options=StreamOptions(reconnects=5))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(stream)
 
 
 def test_a_source_that_hangs_is_an_error():
@@ -189,15 +270,63 @@ def test_an_error_of_the_callers_own_function_reaches_the_caller():
     def post(result):
         raise ZeroDivisionError("in post")
 
+    stream = quick_engine().stream([(picture(), picture())] * 3, post=post)
     with pytest.raises(ZeroDivisionError, match="in post"):
-        list(quick_engine().stream([(picture(), picture())] * 3, post=post))
+        list(stream)
+    health = stream.health
+    assert health["in_flight"] == 0
+    assert health["frames_in"] == health["dropped"]
+
+
+def test_an_error_is_not_over_before_it_was_raised():
+    def refused(_):
+        raise EngineError("CUDA_ERROR_ILLEGAL_ADDRESS (700)")
+
+    engine = StereoEngine(TimedBackend(refused, lambda _: 0))
+    stream = engine.stream([(picture(), picture())])
+    stream.start()
+    until_s = time.monotonic() + 5
+    while not stream._has_ended and time.monotonic() < until_s:
+        time.sleep(0.005)
+    assert not stream.is_over
+    with pytest.raises(EngineError, match="ILLEGAL_ADDRESS"):
+        stream.latest(timeout_s=0)
+    assert stream.is_over
+
+
+def test_closing_an_erroneous_stream_is_its_end():
+    stream = quick_engine().stream(FlakySource(0, dies))
+    stream.start()
+    stream.close()
+    assert stream.is_over
+
+
+def test_an_error_that_is_raised_again_does_not_grow_and_keeps_its_cause():
+    def pairs():
+        try:
+            raise OSError("the cable fell out")
+        except OSError as error:
+            raise InputError("gone") from error
+        yield
+
+    stream = quick_engine().stream(pairs())
+    lengths = set()
+    for _ in range(20):
+        with pytest.raises(InputError, match="gone") as caught:
+            stream.latest(timeout_s=5)
+        lengths.add(len(list(traceback.walk_tb(caught.value.__traceback__))))
+        assert isinstance(caught.value.__cause__, OSError)
+    assert len(lengths) == 1
 
 
 def test_many_invalid_pairs_in_a_row_end_the_stream():
     options = StreamOptions(max_invalid=4)
     pairs = [(picture(), picture((32, 32)))] * 20
+    stream = quick_engine().stream(pairs, options=options)
     with pytest.raises(InputError, match="4 pairs in a row were invalid: left image is 64x96"):
-        list(quick_engine().stream(pairs, options=options))
+        list(stream)
+    assert stream.health["invalid"] == 4
+    assert stream.health["in_flight"] == 0
 
 
 def test_answers_that_are_no_numbers_are_counted_and_not_handed_out():

@@ -238,6 +238,18 @@ def test_each_size_of_a_dynamic_artefact_gets_an_engine(make, rng):
     assert shapes["left"] == shapes["right"] == ((64, 96, 3),) * 3
 
 
+def test_it_says_while_it_gets_a_size_ready(make, rng):
+    seen = []
+    backend, *_ = make(progress=lambda _: seen.append(engine.is_preparing))
+    engine = StereoEngine(backend)
+    engine(*pair(rng))
+    assert True in seen, "while its engine is built"
+    assert engine.is_preparing is False
+    engine(*pair(rng))
+    engine.close()
+    assert engine.is_preparing is False
+
+
 def test_only_so_many_sizes_are_kept(make, rng):
     backend, device, _ = make()
     for width in range(64, 64 + 6 * 32, 32):
