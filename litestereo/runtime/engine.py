@@ -78,6 +78,7 @@ class StereoEngine:
         self._manifest = backend.manifest
         self._scaling = scaling or ScaleOptions()
         self._lock = threading.Lock()
+        self._may_hang = False
         self._process_id = os.getpid()
         _loaded.add(self)
         self._scaling.check_range(self._manifest.disparity_range_px[1])
@@ -387,19 +388,23 @@ class StereoEngine:
         """
         if self._process_id != os.getpid() or self._backend is None:
             return
-        with self._lock:
+        if not self._lock.acquire(blocking=not self._may_hang):
+            _left_behind.append(self._backend)  # its memory may still be written to
+            self._backend = None
+            return
+        try:
             backend, self._backend = self._backend, None
+        finally:
+            self._lock.release()
         if backend is not None:
             backend.close()
 
-    def abandon(self) -> None:
-        """Close without waiting for a call that does not end; the backend stays as it is for ever.
+    def expect_no_answer(self) -> None:
+        """Say that the call under way may never end: `close` then leaves it and its backend behind.
 
         A stream does so when the engine has not answered for too long. Restart the process soon.
         """
-        if self._backend is not None:
-            _abandoned.append(self._backend)  # its memory may still be written to
-            self._backend = None
+        self._may_hang = True
 
     def __enter__(self) -> StereoEngine:
         """Return the engine itself; leaving the block closes it."""
@@ -414,6 +419,7 @@ class StereoEngine:
         backend = self._open_backend()
         start = time.perf_counter()
         disparity, confidence = backend.infer(prepared.left, prepared.right)
+        self._may_hang = False
         return Inferred(
             disparity,
             confidence,
@@ -445,7 +451,7 @@ def _keep_for_ever() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine._backend))
 
 
-_abandoned: list[Backend] = []
+_left_behind: list[Backend] = []
 _loaded: weakref.WeakSet[StereoEngine] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_keep_for_ever)

@@ -153,7 +153,8 @@ def test_close_is_idempotent_and_final(artifact, rng):
         engine(*pair(rng))
 
 
-def test_an_abandoned_engine_closes_while_a_call_hangs(artifact, rng):
+@pytest.mark.parametrize("recovers", [False, True])
+def test_an_engine_closes_while_a_call_hangs(artifact, rng, recovers):
     engine = StereoEngine.load(artifact)
     backend, called, done = engine._backend, threading.Event(), threading.Event()
     answer = backend.infer
@@ -168,11 +169,15 @@ def test_an_abandoned_engine_closes_while_a_call_hangs(artifact, rng):
     thread = threading.Thread(target=engine, args=(left, right))
     thread.start()
     assert called.wait(30)
-    engine.abandon()
-    engine.close()  # which would wait
+    engine.expect_no_answer()
+    if recovers:
+        done.set()
+        thread.join(30)
+        engine(left, right)
+    engine.close()  # which would wait for the call that hangs
     with pytest.raises(EngineError, match="engine is closed"):
         engine(left, right)
-    assert thread.is_alive()
+    assert thread.is_alive() != recovers
     done.set()
     thread.join(30)
 

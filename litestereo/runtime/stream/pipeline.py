@@ -113,6 +113,10 @@ class Pipeline:
         """Whether the inference under way takes long because the engine gets its size ready."""
         return self._busy.is_preparing
 
+    def expect_no_answer(self) -> None:
+        """Tell the engine of the inference under way that it may never end."""
+        self._busy.expect_no_answer()
+
     def level_name(self, index: int) -> str:
         """Return the name of a level.
 

@@ -327,6 +327,7 @@ class StereoStream:
         if silent_s <= self._options.engine_timeout_s:
             return
         self._pipeline.health.count("stalls")
+        self._pipeline.expect_no_answer()
         raise EngineError(
             f"the engine has not answered for {silent_s:.1f} s (limit "
             f"{self._options.engine_timeout_s:g} s); its device may hang: look at its log (dmesg, "

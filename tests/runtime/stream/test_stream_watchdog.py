@@ -88,6 +88,9 @@ def test_an_engine_that_does_not_answer_is_an_error_within_its_time():
     assert stream.health["stalls"] == 1
     assert stream.health["engine_silent_s"] >= 0.3
     stream.close()  # leaves the hanging thread behind, and returns
+    engine.close()  # which a call that hangs does not hold up
+    with pytest.raises(EngineError, match="closed"):
+        engine(picture(), picture())
     answer.set()
 
 
