@@ -94,7 +94,7 @@ def test_the_network_is_blocked(places, tmp_path):
     assert without_network(places, tmp_path, [sys.executable, "-c", code]).returncode == 99
 
 
-# What ONNX Runtime's telemetry looks at, before it leaves its files in the home folder and connects.
+# What telemetry of ONNX Runtime looks at; it leaves files in the home folder, and connects.
 ONE_SESSION = """
 from litestereo import StereoEngine
 StereoEngine.load({!r}).close()
