@@ -29,12 +29,13 @@ from litestereo.export.graph import (
 )
 from litestereo.export.half import HalfGraph, half_from_master
 from litestereo.export.half_run import half_outputs
+from litestereo.export.held_out import Judges, find_judges
 from litestereo.export.int8 import Int8Graph, int8_from_masters
 from litestereo.export.int8_gate import GateReport, judge_int8
 from litestereo.export.lower import with_folded_gelu, with_folded_scales, with_spelled_softmax
 from litestereo.export.lower_stem import has_stem, with_stem_in_planes
 from litestereo.export.onnx_from_torch import onnx_from_torch
-from litestereo.export.options import OPSET, ExportOptions
+from litestereo.export.options import OPSET, ExportOptions, Int8Options
 from litestereo.export.pairs import Pair, gate_pairs
 from litestereo.export.parity import (
     FP16_LIMIT_MEAN_PX,
@@ -87,13 +88,12 @@ def export(
         progress: gets lines for a person.
     """
     require_onnx_suffix(output)
-    if options.int8 is not None:
-        # Before the minutes that tracing takes.
-        require_fitting(load_set(options.int8.calibration).pairs, size=options.size)
+    weights = _weights_file(options)
     rectification = None if options.rig is None else rectification_for(options)
     if rectification is not None:
         options = replace(options, height=rectification.size[0], width=rectification.size[1])
-    weights = _weights_file(options)
+    # Before the minutes that tracing takes.
+    judges = None if options.int8 is None else _judges(options.int8, options=options, say=progress)
     progress(f"loading {options.model} from {weights}")
     model = _load(options, weights)
     pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
@@ -106,14 +106,18 @@ def export(
         graph, precision_map = half.model, half.precision_map()
     elif options.precision == "fp32":
         graph = with_spelled_softmax(graph)
+    else:
+        graph = for_engines(simplify(graph))
     parity: ParityReport | GateReport | None = None
     if options.gate:
         progress("comparing with torch")
         parity = _judge(graph, model=model, pairs=pairs, options=options)
         parity.require()
         progress(str(parity))
-    if options.int8 is not None:
-        quantised, parity = _int8(graph, model=model, options=options, output=output, say=progress)
+    if judges is not None:
+        quantised, parity = _int8(
+            graph, model=model, options=options, judges=judges, output=output, say=progress
+        )
         graph, precision_map = quantised.model, quantised.precision_map
         quantization = quantised.quantization
     sampling_levels = None
@@ -181,14 +185,30 @@ def for_engines(master: ModelProto) -> ModelProto:
     return with_stem_in_planes(folded) if has_stem(folded) else folded
 
 
+def _judges(wanted: Int8Options, *, options: ExportOptions, say: Progress) -> Judges:
+    """Return the pairs that judge an INT8 graph, after a look at the set; without a gate none."""
+    calibration = load_set(wanted.calibration)
+    require_fitting(calibration.pairs, size=options.size)
+    if not options.gate:
+        return Judges(calibration, ())
+    judges = find_judges(calibration, wanted.held_out)
+    if judges.left_out:
+        say(f"{judges.left_out} scenes of --held-out gave ranges, and are left out")
+    return judges
+
+
 def _int8(
-    graph: ModelProto, *, model: nn.Module, options: ExportOptions, output: Path, say: Progress
+    master: ModelProto,
+    *,
+    model: nn.Module,
+    options: ExportOptions,
+    judges: Judges,
+    output: Path,
+    say: Progress,
 ) -> tuple[Int8Graph, GateReport | None]:
-    """Return the INT8 form of an FP32 graph, and what the held-out pairs say of it."""
+    """Return the INT8 form of a simplified FP32 graph, and what the held-out pairs say of it."""
     wanted = options.int8
     assert wanted is not None
-    calibration = load_set(wanted.calibration)
-    master = for_engines(simplify(graph))
     dynamic = master
     if options.size is not None:
         say("tracing once more for the search, which runs at a smaller size")
@@ -198,7 +218,7 @@ def _int8(
     quantised = int8_from_masters(
         master,
         dynamic,
-        calibration=calibration,
+        calibration=judges.calibration,
         options=wanted,
         size=options.size,
         widened=tuple(outside),
@@ -208,8 +228,8 @@ def _int8(
     say(f"{quantised.sensitivity.cost_share:.0%} of what may be quantised is in 8 bits")
     if not options.gate:
         return quantised, None
-    say("judging on held-out pairs")
-    report = judge_int8(quantised.model, master, calibration=calibration, options=options)
+    say(f"judging on {len(judges)} held-out pairs")
+    report = judge_int8(quantised.model, master, judges=judges, options=options)
     report.require()
     say(str(report))
     return quantised, report
