@@ -18,6 +18,8 @@ from litestereo.errors import ExportError
 from litestereo.export.artifact import (
     make_manifest,
     require_onnx_suffix,
+    require_other_file,
+    sha256_of,
     with_manifest,
     write_artifact,
 )
@@ -89,13 +91,14 @@ def export(
     """
     require_onnx_suffix(output)
     weights = _weights_file(options)
+    require_other_file(output, weights)
     rectification = None if options.rig is None else rectification_for(options)
     if rectification is not None:
         options = replace(options, height=rectification.size[0], width=rectification.size[1])
     # Before the minutes that tracing takes.
     judges = None if options.int8 is None else _judges(options.int8, options=options, say=progress)
     progress(f"loading {options.model} from {weights}")
-    model = _load(options, weights)
+    model, weights_sha256 = _load(options, weights)
     pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
     progress(f"tracing with torch's {options.exporter} exporter")
     graph, precision_map = fp32_graph(model, options=options), {}
@@ -128,6 +131,7 @@ def export(
     manifest = make_manifest(
         options,
         weights=weights,
+        weights_sha256=weights_sha256,
         graph=graph,
         parity={} if parity is None else parity.as_json(),
         precision_map=precision_map,
@@ -251,19 +255,21 @@ def _weights_file(options: ExportOptions) -> Path:
     return bundled
 
 
-def _load(options: ExportOptions, weights: Path) -> nn.Module:
-    """Return the network in evaluation mode with its weights as they will be stored."""
-    from litestereo.models import create, load_weights
+def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
+    """Return the network as it will be stored, and the hash of the file as it was read."""
+    from litestereo.models import create
+    from litestereo.models.weights import load_weights, read_weights
 
     model = create(options.model)
-    load_weights(model, weights)
+    content = read_weights(weights)
+    load_weights(model, weights, content=content)
     if options.half_weights:
         # The artefact is judged as what it is: the network with these rounded weights.
         with torch.no_grad():
             for tensor in model.state_dict().values():
                 if tensor.ndim > 1:
                     tensor.copy_(tensor.half())
-    return model.eval()
+    return model.eval(), sha256_of(content)
 
 
 def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
