@@ -68,6 +68,7 @@ def make_manifest(
         graph_sha256=sha256_of(graph.SerializeToString(deterministic=True)),
         precision_map=precision_map,
         quantization=quantization or {},
+        half_weights=options.half_weights,
     )
 
 

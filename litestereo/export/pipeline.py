@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from litestereo.export.pairs import Pair, gate_pairs
 from litestereo.export.parity import (
     FP16_LIMIT_MEAN_PX,
     FP32_LIMIT_MAX_PX,
+    HALF_WEIGHTS_LIMIT_MEAN_PX,
     ParityReport,
     compare,
     onnxruntime_outputs,
@@ -98,7 +100,8 @@ def export(
     # Before the minutes that tracing takes.
     judges = None if options.int8 is None else _judges(options.int8, options=options, say=progress)
     progress(f"loading {options.model} from {weights}")
-    model, weights_sha256 = _load(options, weights)
+    exact, weights_sha256 = _load(options, weights)
+    model = _with_half_weights(exact) if options.half_weights else exact
     pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
     progress(f"tracing with torch's {options.exporter} exporter")
     graph, precision_map = fp32_graph(model, options=options), {}
@@ -114,7 +117,7 @@ def export(
     parity: ParityReport | GateReport | None = None
     if options.gate:
         progress("comparing with torch")
-        parity = _judge(graph, model=model, pairs=pairs, options=options)
+        parity = _judge(graph, model=model, exact=exact, pairs=pairs, options=options)
         parity.require()
         progress(str(parity))
     if judges is not None:
@@ -256,20 +259,24 @@ def _weights_file(options: ExportOptions) -> Path:
 
 
 def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
-    """Return the network as it will be stored, and the hash of the file as it was read."""
+    """Return the network in evaluation mode, and the hash of the file as it was read."""
     from litestereo.models import create
     from litestereo.models.weights import load_weights, read_weights
 
     model = create(options.model)
     content = read_weights(weights)
     load_weights(model, weights, content=content)
-    if options.half_weights:
-        # The artefact is judged as what it is: the network with these rounded weights.
-        with torch.no_grad():
-            for tensor in model.state_dict().values():
-                if tensor.ndim > 1:
-                    tensor.copy_(tensor.half())
     return model.eval(), sha256_of(content)
+
+
+def _with_half_weights(model: nn.Module) -> nn.Module:
+    """Return a copy with its weights as an artefact with half weights stores them."""
+    rounded = copy.deepcopy(model)
+    with torch.no_grad():
+        for tensor in rounded.state_dict().values():
+            if tensor.ndim > 1:
+                tensor.copy_(tensor.half())
+    return rounded
 
 
 def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
@@ -282,9 +289,17 @@ def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _judge(
-    graph: ModelProto, *, model: nn.Module, pairs: Collection[Pair], options: ExportOptions
+    graph: ModelProto,
+    *,
+    model: nn.Module,
+    exact: nn.Module,
+    pairs: Collection[Pair],
+    options: ExportOptions,
 ) -> ParityReport:
-    """Compare a graph with torch in its own arithmetic; INT8 starts from one in FP32."""
+    """Compare a graph with torch in its own arithmetic; INT8 starts from one in FP32.
+
+    Half weights are compared twice: as rounded in `model`, and with `exact` before that.
+    """
     if options.precision != "fp16":
         cases = compare(graph, model=model, pairs=tuple(pairs), run=onnxruntime_outputs)
         # Of INT8 only the trace is in question here: its own gate allows far more than rounding.
@@ -292,7 +307,11 @@ def _judge(
             limit, limit_px = "mean_px", FP16_LIMIT_MEAN_PX
         else:
             limit, limit_px = "max_px", FP32_LIMIT_MAX_PX
-        return ParityReport("ONNX Runtime on the CPU", limit, limit_px, cases)
+        judge, rounding = "ONNX Runtime on the CPU", None
+        if options.half_weights:
+            lost = compare(graph, model=exact, pairs=tuple(pairs), run=onnxruntime_outputs)
+            rounding = ParityReport(judge, "mean_px", HALF_WEIGHTS_LIMIT_MEAN_PX, lost)
+        return ParityReport(judge, limit, limit_px, cases, rounding)
     cases = compare(graph, model=model, pairs=tuple(pairs), run=half_outputs)
     judge = "ONNX's reference evaluator in float16, sums in FP32"
     return ParityReport(judge, "mean_px", FP16_LIMIT_MEAN_PX, cases)
