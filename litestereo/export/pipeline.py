@@ -56,7 +56,7 @@ from litestereo.export.rectification import (
     rectifying_map,
     sampling_error_levels,
 )
-from litestereo.export.sensitivity_curve import write_curve
+from litestereo.export.sensitivity_curve import rename_curve, write_curve
 from litestereo.export.simplify import simplify
 
 __all__ = ["ExportReport", "export", "for_engines", "fp16_graph", "fp32_graph"]
@@ -120,9 +120,10 @@ def export(
         parity = _judge(graph, model=model, exact=exact, pairs=pairs, options=options)
         parity.require()
         progress(str(parity))
+    failed = output.with_stem(f"{output.stem}_failed")
     if judges is not None:
         quantised, parity = _int8(
-            graph, model=model, options=options, judges=judges, output=output, say=progress
+            graph, model=model, options=options, judges=judges, curve_of=failed, say=progress
         )
         graph, precision_map = quantised.model, quantised.precision_map
         quantization = quantised.quantization
@@ -143,6 +144,8 @@ def export(
     if rectification is not None:
         manifest = rectifying_manifest(manifest, rectification, error_levels=sampling_levels)
     path = write_artifact(with_manifest(graph, manifest), output)
+    if judges is not None:
+        progress(f"curve: {rename_curve(failed, path)}")
     return ExportReport(path, path.stat().st_size, op_histogram(graph), parity)
 
 
@@ -210,10 +213,13 @@ def _int8(
     model: nn.Module,
     options: ExportOptions,
     judges: Judges,
-    output: Path,
+    curve_of: Path,
     say: Progress,
 ) -> tuple[Int8Graph, GateReport | None]:
-    """Return the INT8 form of a simplified FP32 graph, and what the held-out pairs say of it."""
+    """Return the INT8 form of a simplified FP32 graph, and what the held-out pairs say of it.
+
+    The curve is written for `curve_of`, and stays there if anything fails.
+    """
     wanted = options.int8
     assert wanted is not None
     dynamic = master
@@ -229,7 +235,7 @@ def _int8(
         options=wanted,
         size=options.size,
         widened=tuple(outside),
-        found=lambda curve: say(f"curve: {write_curve(curve, output)}"),
+        found=lambda curve: say(f"curve, until it is judged: {write_curve(curve, curve_of)}"),
         progress=say,
     )
     say(f"{quantised.sensitivity.cost_share:.0%} of what may be quantised is in 8 bits")
