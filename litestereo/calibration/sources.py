@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from litestereo.calibration.options import CalibrateOptions
@@ -125,7 +125,10 @@ def _folder_pairs(folder: Path) -> list[PairSource]:
         found += _pictures_of(Path(root), files)
         for left, right in _FOLDER_NAMES:
             if left in folders and right in folders and _has_pictures(Path(root, left)):
-                found += find_pairs(str(Path(root, left)), str(Path(root, right)))
+                # Each recording counts its frames from 0 anew.
+                for pair in find_pairs(str(Path(root, left)), str(Path(root, right))):
+                    name = "/".join([*Path(root).parts[-2:], pair.name])
+                    found.append(replace(pair, name=name))
     return found
 
 

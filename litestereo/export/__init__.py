@@ -38,7 +38,8 @@ def export_artifact(
     Raises:
         MissingDependencyError: torch, onnx, onnxslim or onnxruntime is not installed.
         CheckpointError: the weights do not fit the model.
-        ExportError: no weights, a failed step, or a failed gate; nothing is written then.
+        ExportError: no weights, a failed step, or a failed gate; no artefact is written then. Of
+            INT8 the search's curve may be, under the name of a failed run.
         CalibrationError: the INT8 calibration set is missing, damaged, or of another size.
         InputError: the gate's pictures cannot be read, or `output` cannot be written.
 
