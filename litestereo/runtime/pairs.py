@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from litestereo.errors import InputError
@@ -64,6 +66,7 @@ def find_pairs(left: str, right: str) -> list[PairSource]:
             f"{left} and {right} share some names but not all{_missing(lefts, rights)}; "
             "add or remove the pictures without partner"
         )
+    _check_names(lefts, rights)
     names = _unique_names(lefts)
     return [PairSource(*each) for each in zip(names, lefts, rights, strict=True)]
 
@@ -111,6 +114,53 @@ def _missing(lefts: Sequence[Path], rights: Sequence[Path]) -> str:
         return ""
     more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
     return f" (without partner: {', '.join(alone[:3])}{more})"
+
+
+def _check_names(lefts: Sequence[Path], rights: Sequence[Path]) -> None:
+    """Refuse strangers: what makes a right name of a left one must be the same for all pairs.
+
+    So `left_0001` with `right_0001`, `3/im0` with `3/im1`, but not `left_0002` with `right_0003`.
+    """
+    changes = [_change(*each) for each in zip(_plain(lefts), _plain(rights), strict=True)]
+    usual = min(changes, key=len)
+    for left, right, change in zip(lefts, rights, changes, strict=True):
+        if change != usual:
+            raise InputError(
+                f"{left} would be paired with {right}, and their names do not fit as those of the "
+                "other pairs do; add or remove the pictures without partner, or give both pictures "
+                "of a pair the same number"
+            )
+
+
+def _plain(paths: Sequence[Path]) -> list[str]:
+    """Return the paths below the folder that all are in, without suffixes."""
+    shared = len(Path(os.path.commonpath([path.parent for path in paths])).parts)
+    return ["/".join((*path.parts[shared:-1], path.stem)) for path in paths]
+
+
+def _change(left: str, right: str) -> tuple[object, ...]:
+    """Return what differs: numbers and texts in place, or numbers that only one name has."""
+    lefts, rights = (re.split(r"(\d+)", text) for text in (left, right))
+    if len(lefts) != len(rights):
+        fewer, more = sorted((parts[1::2] for parts in (lefts, rights)), key=len)
+        return tuple((Counter(map(int, fewer)) - Counter(map(int, more))).elements())
+    numbers = zip(map(int, lefts[1::2]), map(int, rights[1::2]), strict=True)
+    texts = zip(lefts[::2], rights[::2], strict=True)
+    both = (*numbers, *(_core(*pair) for pair in texts))
+    return tuple(pair for pair in both if pair[0] != pair[1])
+
+
+def _core(ours: str, theirs: str) -> tuple[str, str]:
+    """Return two texts without what they begin and end with alike: l and r of a_l and a_r."""
+    begin = _alike(ours, theirs)
+    ours, theirs = ours[begin:], theirs[begin:]
+    end = _alike(ours[::-1], theirs[::-1])
+    return ours[: len(ours) - end], theirs[: len(theirs) - end]
+
+
+def _alike(ours: str, theirs: str) -> int:
+    """Return with how many letters both begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs)))  # noqa: B905
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
