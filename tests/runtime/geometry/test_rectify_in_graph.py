@@ -273,6 +273,17 @@ def test_the_command_needs_no_calibration(run, engine, pair, tmp_path):
     assert summary["pairs"][0]["metric"]["depth_m"], "a rig that is known gives metres"
 
 
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [(["--near", "30"], "too_near"), (["--far", "0.02"], "too_far"),
+     (["--min-confidence", "1"], "low_confidence"), (["--speckle", "100000"], "speckle")],
+)  # fmt: skip
+def test_limits_reach_the_page_of_a_rig_that_is_known(run, pair, limit, reason):
+    shares = [run(pair, "--view", *more)[1]["pairs"][0]["metric"]["validity"]
+              for more in ([], limit)]  # fmt: skip
+    assert shares[0][reason] < shares[1][reason]
+
+
 def test_the_stream_of_the_command_needs_none_either(run, pair):
     status, summary, err = run(pair, "--folder", "--depth", "--view")
     assert status == 0, err
