@@ -15,6 +15,7 @@ from typing import Any
 
 from litestereo.errors import InputError
 from litestereo.runtime.measurements import Measurement
+from litestereo.runtime.preprocess import ScaleOptions, frame_for
 
 __all__ = [
     "DepthExpectation",
@@ -26,7 +27,6 @@ __all__ = [
 ]
 
 RANGE_PX = 192
-_MULTIPLE = 32
 _SMALLEST_PX = 64
 # The engine calls answers from here on clipped, so the nearest distance is kept below it.
 _USABLE_RANGE_PX = 0.95 * RANGE_PX
@@ -184,12 +184,11 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
     """
     options = _options(request, measurements)
     option, model, why = _choice(request, options)
-    nearest_px = request.disparity_px(request.near_m)
     ratio = (request.far_m / request.near_m) ** (1 / (_DISTANCES - 1))
     distances = [request.near_m * ratio**step for step in range(_DISTANCES)]
     return Plan(
         request,
-        max_disparity_px=float(math.ceil(nearest_px / 0.95)),
+        max_disparity_px=_max_disparity_px(request),
         option=option,
         model=model,
         why=why,
@@ -241,6 +240,11 @@ def plan_request(
     )
 
 
+def _max_disparity_px(request: PlanRequest) -> float:
+    """Return what is asked of the engine, in whole pixels of the pictures."""
+    return float(math.ceil(request.disparity_px(request.near_m) * RANGE_PX / _USABLE_RANGE_PX))
+
+
 def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple[SizeOption, ...]:
     """Return the sizes that reach the nearest distance, the largest first."""
     nearest_px = request.disparity_px(request.near_m)
@@ -250,7 +254,7 @@ def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple
             f"{request.doffs_px:g} px, is more than focal length and baseline give: look at the "
             "calibration"
         )
-    reach = min(1.0, _USABLE_RANGE_PX / nearest_px)
+    reach = min(1.0, RANGE_PX / _max_disparity_px(request))
     scales = sorted({reach, *(scale for scale in _SCALES if scale < reach)}, reverse=True)
     options = tuple(
         _option(request, scale, measurements)
@@ -269,9 +273,10 @@ def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple
 def _option(request: PlanRequest, scale: float, measurements: Sequence[Measurement]) -> SizeOption:
     from litestereo.models.registry import MODEL_SPECS
 
-    height, width = (
-        math.ceil(max(1, round(side * scale)) / _MULTIPLE) * _MULTIPLE for side in request.size
-    )
+    # As the engine does it, so that what was planned for is what runs.
+    asked = ScaleOptions(scale=scale, max_disparity_px=_max_disparity_px(request))
+    largest_ratio = asked.largest_ratio(range_px=RANGE_PX)
+    height, width = frame_for(request.size, scale=scale, largest_ratio=largest_ratio).padded_size
     product = request.focal_px * request.baseline_m
     fitting = [m for m in measurements if m.inference_size == (height, width)]
     return SizeOption(
