@@ -109,7 +109,7 @@ class SizeOption:
         nearest_m: nearest distance inside its range.
         far_error_m: expected error at the farthest distance.
         gmacs: model -> 1e9 multiply-adds of one pair.
-        measured: model -> what receipts say at this size; without entry: not measured.
+        measured: model -> what receipts of one device say at this size; without: not measured.
     """
 
     scale: float
@@ -175,6 +175,8 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
     Of measured models the costliest that keeps the rate at its 99th percentile is taken, at the
     largest size where one does; without measurements the bundled model at the largest size.
 
+    Measurements of several devices are not mixed: those of the one that does most count.
+
     Args:
         request: the rig and what it must see.
         measurements: latencies that `stereo-bench` took.
@@ -182,8 +184,7 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
     Raises:
         InputError: no size of at least 64 px reaches the nearest distance.
     """
-    options = _options(request, measurements)
-    option, model, why = _choice(request, options)
+    options, (option, model, why) = _best_of_devices(request, measurements)
     ratio = (request.far_m / request.near_m) ** (1 / (_DISTANCES - 1))
     distances = [request.near_m * ratio**step for step in range(_DISTANCES)]
     return Plan(
@@ -194,7 +195,7 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
         why=why,
         expected=tuple(_expectation(request, distance, option.scale) for distance in distances),
         options=options,
-        notes=tuple(_notes(request, option)),
+        notes=(*_notes(request, option), *_device_notes(measurements, option, model)),
     )
 
 
@@ -288,8 +289,41 @@ def _option(request: PlanRequest, scale: float, measurements: Sequence[Measureme
             spec.name: round(spec.gmacs_384x1248 * height * width / (384 * 1248), 2)
             for spec in MODEL_SPECS.values()
         },
-        # Of several backends and precisions the quickest is what would be run.
-        measured={m.model: m for m in sorted(fitting, key=lambda m: -m.p50_ms)},
+        # Of several backends and precisions the one that keeps the highest rate would be run.
+        measured={m.model: m for m in sorted(fitting, key=lambda m: -m.p99_ms)},
+    )
+
+
+def _best_of_devices(
+    request: PlanRequest, measurements: Sequence[Measurement]
+) -> tuple[tuple[SizeOption, ...], tuple[SizeOption, str, str]]:
+    """Return the sizes and the choice for the device that does most; none knows of another."""
+    tried = []
+    for device in dict.fromkeys(m.device for m in measurements) or {"": None}:
+        options = _options(request, [m for m in measurements if m.device == device])
+        tried.append((options, _choice(request, options)))
+    return max(tried, key=lambda each: _merit(request, each[0], *each[1][:2]))
+
+
+def _merit(
+    request: PlanRequest, options: Sequence[SizeOption], option: SizeOption, model: str
+) -> tuple[bool, bool, float, float]:
+    """Return what a choice is compared by: the rate first, then the size, then the model."""
+    measured = option.measured.get(model)
+    keeps = measured is not None and measured.p99_ms <= 1000 / request.rate_hz
+    known = any(option.measured for option in options)
+    return keeps, known, option.scale, option.gmacs.get(model, 0.0)
+
+
+def _device_notes(
+    measurements: Sequence[Measurement], option: SizeOption, model: str
+) -> tuple[str, ...]:
+    measured, count = option.measured.get(model), len({m.device for m in measurements})
+    if measured is None or count < 2:
+        return ()
+    return (
+        f"the measurements are of {count} devices and the plan is for {measured.device}; for "
+        "another one give its receipts alone",
     )
 
 

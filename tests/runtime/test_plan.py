@@ -24,13 +24,13 @@ def request(**changes):
     return PlanRequest(**(fields | changes))
 
 
-def subject(model="las1", size=(736, 1280), p50=20.0, p99=24.0, backend="tensorrt"):
+def subject(model="las1", size=(736, 1280), p50=20.0, p99=24.0, backend="tensorrt", device="a GPU"):
     """Return a receipt's subject, as far as the plan looks at it."""
     total = {"samples": 900, "p50_ms": p50, "p99_ms": p99, "max_ms": 99.0}
     return {
         "model": model,
         "backend": backend,
-        "device": "a GPU",
+        "device": device,
         "precision": "fp16",
         "inference_size": list(size),
         "closed": {"summary": {"total": total}},
@@ -123,6 +123,32 @@ def test_a_smaller_size_is_taken_where_only_that_keeps_the_rate(tmp_path):
     assert (plan.option.scale, plan.option.inference_size) == (0.5, (384, 640))
     plan = make_plan(request(rate_hz=500), measurements=measured(tmp_path, subject(), small))
     assert "no measured model keeps 2.0 ms" in plan.why
+
+
+def test_of_two_backends_the_one_that_keeps_the_rate_is_taken(tmp_path):
+    found = measured(tmp_path, subject(p50=10, p99=60), subject(p50=20, p99=25, backend="steady"))
+    for given in (found, found[::-1]):
+        plan = make_plan(request(), measurements=given)
+        assert plan.option.scale == 1
+        assert plan.option.measured["las1"].backend == "steady"
+
+
+def test_devices_are_not_mixed(tmp_path):
+    small = (384, 640)
+    found = measured(
+        tmp_path,
+        subject(p99=99, device="slow"),
+        subject(size=small, p99=9, device="slow"),
+        subject(p99=30, device="quick"),
+        subject("las2_h", size=small, p50=1, p99=2, device="other"),
+    )
+    plan = make_plan(request(), measurements=found)
+    assert plan.option.scale == 1
+    assert {m.device for option in plan.options for m in option.measured.values()} == {"quick"}
+    assert "of 3 devices and the plan is for quick" in plan.notes[-1]
+    plan = make_plan(request(), measurements=found[:2])
+    assert plan.option.inference_size == small
+    assert not any("devices" in note for note in plan.notes)
 
 
 def test_disparities_that_turn_negative_are_said():
