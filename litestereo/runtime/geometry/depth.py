@@ -144,7 +144,7 @@ class DepthMapper:
             max_disparity_px: end of the range that was searched.
             occluded: (H, W) pixels that only the left eye sees.
             speckle: (H, W) pixels of small islands.
-            outside: (H, W) pixels that the raw left picture does not show.
+            outside: (H, W) pixels that a raw picture does not show.
 
         Raises:
             InputError: the disparity has another size.
