@@ -11,7 +11,7 @@ from pathlib import Path
 
 from litestereo.calibration.options import CalibrateOptions
 from litestereo.errors import CalibrationError, InputError
-from litestereo.runtime.images import PICTURE_SUFFIXES, StereoPair
+from litestereo.runtime.images import PICTURE_SUFFIXES, BitDepth, StereoPair
 from litestereo.runtime.pairs import PairSource, find_pairs, find_side_by_side
 from litestereo.runtime.preprocess import rgb_pair
 
@@ -122,13 +122,13 @@ class CandidateList:
 
 def _folder_pairs(folder: Path) -> list[PairSource]:
     """Return the pairs in a folder and those below it, in order of their paths."""
-    found = []
+    found, depth = [], BitDepth()
     for root, folders, files in os.walk(folder):
         if _is_an_eye(Path(root)):
             folders.clear()
             continue
         folders.sort()
-        found += _pictures_of(Path(root), files)
+        found += _pictures_of(Path(root), files, depth)
         for left, right in _FOLDER_NAMES:
             if left in folders and right in folders and _has_pictures(Path(root, left)):
                 found += find_pairs(str(Path(root, left)), str(Path(root, right)))
@@ -143,7 +143,7 @@ def _is_an_eye(folder: Path) -> bool:
     )
 
 
-def _pictures_of(folder: Path, files: Sequence[str]) -> list[PairSource]:
+def _pictures_of(folder: Path, files: Sequence[str], depth: BitDepth) -> list[PairSource]:
     pictures = {
         Path(name).stem: folder / name
         for name in sorted(files)
@@ -155,7 +155,7 @@ def _pictures_of(folder: Path, files: Sequence[str]) -> list[PairSource]:
             continue
         if left not in numbered or numbered == {left, right}:
             name = "/".join([*folder.parts[-2:], pictures[left].stem])
-            return [PairSource(name, pictures[left], pictures[right])]
+            return [PairSource(name, pictures[left], pictures[right], depth)]
     return []
 
 

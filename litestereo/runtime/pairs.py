@@ -7,13 +7,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
 from litestereo.errors import InputError
 from litestereo.runtime.images import (
     PICTURE_SUFFIXES,
+    BitDepth,
     StereoPair,
     read_pair,
     read_side_by_side,
@@ -30,17 +31,19 @@ class PairSource:
         name: what its output files are called; no two of a list are alike.
         left: the left picture, or the picture that holds both side by side.
         right: the right picture; None where `left` holds both.
+        depth: that the 16-bit pictures of a list have in common.
     """
 
     name: str
     left: Path
     right: Path | None = None
+    depth: BitDepth = field(default_factory=BitDepth, repr=False, compare=False)
 
     def read(self) -> StereoPair:
         """Return the pair; see `litestereo.runtime.images` for what is refused."""
         if self.right is None:
-            return read_side_by_side(self.left)
-        return read_pair(self.left, self.right)
+            return read_side_by_side(self.left, depth=self.depth)
+        return read_pair(self.left, self.right, depth=self.depth)
 
 
 def find_pairs(left: str, right: str) -> list[PairSource]:
@@ -67,8 +70,8 @@ def find_pairs(left: str, right: str) -> list[PairSource]:
             "add or remove the pictures without partner"
         )
     _check_names(lefts, rights)
-    names = _unique_names(lefts)
-    return [PairSource(*each) for each in zip(names, lefts, rights, strict=True)]
+    names, depth = _unique_names(lefts), BitDepth()
+    return [PairSource(*each, depth) for each in zip(names, lefts, rights, strict=True)]
 
 
 def find_side_by_side(pictures: Sequence[str]) -> list[PairSource]:
@@ -81,7 +84,8 @@ def find_side_by_side(pictures: Sequence[str]) -> list[PairSource]:
         InputError: nothing is there.
     """
     paths = [path for each in pictures for path in _pictures(each)]
-    return [PairSource(*each) for each in zip(_unique_names(paths), paths, strict=True)]
+    names, depth = _unique_names(paths), BitDepth()
+    return [PairSource(*each, None, depth) for each in zip(names, paths, strict=True)]
 
 
 def _pictures(text: str) -> list[Path]:

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from litestereo.errors import InputError
@@ -119,6 +121,22 @@ def test_names_that_differ_in_one_way_are_pairs(tmp_path, patterns, lefts, right
     touch_matches(tmp_path, patterns, lefts, rights)
     sources = find_pairs(*(f"{tmp_path}/{pattern}" for pattern in patterns))
     assert len(sources) == len(lefts.split())
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_16_bit_pictures_of_one_run_have_one_depth(tmp_path, both):
+    """A scene that brightens for one frame leaves the others as they are."""
+    for number, highest in enumerate((900, 1100, 900)):
+        picture = np.full((40, 80), 800, np.uint16)
+        picture[0, 0] = highest
+        for side in ("left", "right"):
+            cv2.imwrite(str(touch(tmp_path / side) / f"{number}.png"), picture)
+    left, right = str(tmp_path / "left"), str(tmp_path / "right")
+    sources = find_side_by_side([left]) if both else find_pairs(left, right)
+    pairs = [source.read() for source in sources]
+    assert [int(pair.left[1, 1, 0]) for pair in pairs] == [199, 50, 50]
+    assert ["brighter" in pair.notes[0] for pair in pairs] == [False, True, False]
+    assert [int(source.read().left[1, 1, 0]) for source in sources] == [50] * 3
 
 
 def test_a_pattern_without_files_is_refused(tmp_path):
