@@ -204,8 +204,11 @@ def run(
         [] if streams else _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
     )
     metric_only = depth or exr or cloud or second_pass or rectified or baseline is not None
+    metric_only = bool(metric_only or near or far or min_confidence or speckle)
     if metric_only and not (calib or model.endswith(".onnx")):
-        raise typer.BadParameter("depth and clouds need a calibration; add --calib FILE")
+        raise typer.BadParameter(
+            "depth, its limits and clouds need a calibration; add --calib FILE"
+        )
 
     from litestereo.runtime.batch import OutputOptions, batch_summary, run_pairs
     from litestereo.runtime.engine import StereoEngine
