@@ -170,11 +170,11 @@ def test_side_by_side_pictures_are_split(stereo_run, views, tmp_path):
 
 
 def test_a_larger_range_lowers_the_size_and_says_so(stereo_run, pair):
-    _, out, err = stereo_run(*pair, "--max-disparity", 256)
+    _, out, err = stereo_run(*pair, "--max-disparity", 235)
     (report,) = json.loads(out)["pairs"]
-    assert report["scale"] == 0.75
-    assert report["max_disparity_px"] == 256
-    assert "inference at 0.75 of the size" in report["notes"][0]
+    assert report["scale"] == 0.8
+    assert report["max_disparity_px"] == 235
+    assert "inference at 0.8 of the size" in report["notes"][0]
     assert report["notes"][0] in err
 
 
@@ -184,7 +184,7 @@ def test_a_clipped_range_is_said(stereo_run, tmp_path, views):
     both = save(tmp_path / "both.png", np.hstack([bright, bright]))
     _, out, err = stereo_run(both, "--side-by-side", model=artifact)
     assert json.loads(out)["pairs"][0]["range_clipped"] == 1
-    assert "100% of the pixels lie at the end of the 192 px range; try --max-disparity 384" in err
+    assert "100% of the pixels lie at the end of the 188 px range; try --max-disparity 376" in err
 
 
 def test_a_swapped_pair_is_refused_unless_allowed(stereo_run, pair):

@@ -318,7 +318,7 @@ def _facts(result: StereoResult) -> dict[str, Any]:
 
 def _notes(engine: StereoEngine, result: StereoResult) -> Iterator[str]:
     asked_px = engine.scaling.max_disparity_px
-    if asked_px is not None and asked_px > engine.manifest.disparity_range_px[1]:
+    if asked_px is not None and asked_px > engine.manifest.reach_px:
         height, width = result.inference_size
         yield (
             f"inference at {result.scale:.3g} of the size ({height}x{width}), so that "

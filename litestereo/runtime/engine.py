@@ -34,6 +34,7 @@ from litestereo.runtime.preprocess import (
     map_from_padded,
     rgb_pair,
 )
+from litestereo.runtime.reach import CLIPPED_FROM
 from litestereo.runtime.results import Inferred, Prepared, StereoResult, Timings
 from litestereo.runtime.tensorrt.options import GpuOptions
 
@@ -51,9 +52,6 @@ __all__ = ["StereoEngine"]
 
 Image = NDArray[np.uint8]
 
-# Answers this near the end of the range (182 of 192 px) count as clipped: the last of the 48 steps
-# of 4 px is 188, and a distribution cut off there averages to a little less.
-_CLIPPED_FROM = 0.95
 _INFINITY_BITS = np.uint32(0x7F800000)
 
 
@@ -81,7 +79,7 @@ class StereoEngine:
         self._may_hang = False
         self._process_id = os.getpid()
         _loaded.add(self)
-        self._scaling.check_range(self._manifest.disparity_range_px[1])
+        self._scaling.check_range(self._manifest.reach_px)
         self._rectification = _rectification(self._manifest, self._scaling)
         self._view: MetricRig | None = None
 
@@ -105,7 +103,7 @@ class StereoEngine:
             model: name of a bundled model ("las1"), or the path of an artefact.
             backend: what runs it; never replaced by another one.
             max_disparity_px: largest disparity to expect in the given pictures. Above what the
-                network reaches (192 px) it runs at a size reduced by just as much.
+                network reaches (188 px) it runs at a size reduced by just as much.
             scale: run at this multiple of the picture's size instead; disparities are scaled back.
             fit_within: run at the largest size, up to the picture's own, inside (height, width),
                 before the sides are stretched to multiples of 32.
@@ -254,7 +252,7 @@ class StereoEngine:
             self._rectification.require_raw(size)
             seen = self._rectification.size
             return Frame(seen, seen, seen, top=0, left=0)
-        range_px = self._manifest.disparity_range_px[1]
+        range_px = self._manifest.reach_px
         return frame_for(
             size,
             scale=self._scaling.scale_for(size, range_px=range_px) * shrink,
@@ -325,7 +323,7 @@ class StereoEngine:
         postprocess_ms = 1e3 * (time.perf_counter() - start)
         parts_ms = inferred.preprocess_ms, inferred.inference_ms, postprocess_ms
         backend, device, precision = inferred.ran
-        reach_px = self._manifest.disparity_range_px[1] / frame.width_ratio
+        reach_px = self._manifest.reach_px / frame.width_ratio
         return StereoResult(
             disparity_px=disparity_px,
             confidence=confidence,
@@ -337,7 +335,7 @@ class StereoEngine:
             inference_size=frame.padded_size,
             max_disparity_px=reach_px,
             range_clipped=_share_from(
-                disparity_px, _CLIPPED_FROM * reach_px, most=highest / frame.width_ratio
+                disparity_px, CLIPPED_FROM * reach_px, most=highest / frame.width_ratio
             ),
         )
 
@@ -498,7 +496,7 @@ def _rectification(manifest: Manifest, scaling: ScaleOptions) -> GraphRectificat
             f"{manifest.input.fixed_size}; export it again"
         )
     resizes = scaling.scale is not None or scaling.fit_within is not None
-    if resizes or (scaling.max_disparity_px or 0.0) > manifest.disparity_range_px[1]:
+    if resizes or (scaling.max_disparity_px or 0.0) > manifest.reach_px:
         height, width = inside.size
         raise InputError(
             f"the artefact rectifies to {height}x{width} in its graph and cannot run at another "

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from litestereo.errors import EngineError
+from litestereo.runtime.reach import STEP_PX
 from litestereo.runtime.reading import json_from
 
 __all__ = ["FORMAT_VERSION", "METADATA_KEY", "InputSpec", "Manifest", "Precision"]
@@ -85,7 +86,8 @@ class Manifest:
         precision: of the graph's arithmetic.
         opset: ONNX opset of the graph.
         input: format and size of `left` and `right`.
-        disparity_range_px: (lowest, highest) disparity that the network can answer, at input size.
+        disparity_range_px: (first, end) of the disparities that are searched, at input size; the
+            last step, and so the largest answer, is `reach_px`.
         outputs: names of the outputs, in order.
         tools: name -> version of what made the file.
         parity: report of the parity gate; empty when it did not run.
@@ -138,6 +140,11 @@ class Manifest:
                 "the manifest says that the artefact rectifies, but not from which size to which; "
                 "export it again"
             )
+
+    @property
+    def reach_px(self) -> float:
+        """The largest disparity that the network can answer, at input size."""
+        return max(self.disparity_range_px[1] - STEP_PX, STEP_PX)
 
     @property
     def answer_size(self) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from typing import Any
 from litestereo.errors import InputError
 from litestereo.runtime.measurements import Measurement
 from litestereo.runtime.preprocess import ScaleOptions, frame_for
+from litestereo.runtime.reach import CLIPPED_FROM, REACH_PX
 
 __all__ = [
     "DepthExpectation",
@@ -26,10 +27,9 @@ __all__ = [
     "plan_request",
 ]
 
-RANGE_PX = 192
 _SMALLEST_PX = 64
 # The engine calls answers from here on clipped, so the nearest distance is kept below it.
-_USABLE_RANGE_PX = 0.95 * RANGE_PX
+_USABLE_PX = CLIPPED_FROM * REACH_PX
 _SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
 _DISTANCES = 6
 _USEFUL_ERROR_SHARE = 0.05
@@ -243,7 +243,7 @@ def plan_request(
 
 def _max_disparity_px(request: PlanRequest) -> float:
     """Return what is asked of the engine, in whole pixels of the pictures."""
-    return float(math.ceil(request.disparity_px(request.near_m) * RANGE_PX / _USABLE_RANGE_PX))
+    return float(math.ceil(request.disparity_px(request.near_m) * REACH_PX / _USABLE_PX))
 
 
 def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple[SizeOption, ...]:
@@ -255,7 +255,7 @@ def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple
             f"{request.doffs_px:g} px, is more than focal length and baseline give: look at the "
             "calibration"
         )
-    reach = min(1.0, RANGE_PX / _max_disparity_px(request))
+    reach = min(1.0, REACH_PX / _max_disparity_px(request))
     scales = sorted({reach, *(scale for scale in _SCALES if scale < reach)}, reverse=True)
     options = tuple(
         _option(request, scale, measurements)
@@ -264,8 +264,8 @@ def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple
     )
     if not options:
         raise InputError(
-            f"at {request.near_m:g} m the disparity is {nearest_px:.0f} px: {RANGE_PX} px reach it "
-            f"only at {reach:.2g} of the size, which is too small; use a shorter baseline, or "
+            f"at {request.near_m:g} m the disparity is {nearest_px:.0f} px: {REACH_PX:g} px reach "
+            f"it only at {reach:.2g} of the size, which is too small; use a shorter baseline, or "
             "keep farther away"
         )
     return options
@@ -276,14 +276,14 @@ def _option(request: PlanRequest, scale: float, measurements: Sequence[Measureme
 
     # As the engine does it, so that what was planned for is what runs.
     asked = ScaleOptions(scale=scale, max_disparity_px=_max_disparity_px(request))
-    largest_ratio = asked.largest_ratio(range_px=RANGE_PX)
+    largest_ratio = asked.largest_ratio(range_px=REACH_PX)
     height, width = frame_for(request.size, scale=scale, largest_ratio=largest_ratio).padded_size
     product = request.focal_px * request.baseline_m
     fitting = [m for m in measurements if m.inference_size == (height, width)]
     return SizeOption(
         scale=scale,
         inference_size=(height, width),
-        nearest_m=product / (_USABLE_RANGE_PX / scale + request.doffs_px),
+        nearest_m=product / (_USABLE_PX / scale + request.doffs_px),
         far_error_m=request.depth_error_m(request.far_m, scale=scale),
         gmacs={
             spec.name: round(spec.gmacs_384x1248 * height * width / (384 * 1248), 2)

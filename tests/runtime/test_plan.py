@@ -7,9 +7,10 @@ import pytest
 from litestereo.cli import plan_main
 from litestereo.errors import InputError
 from litestereo.runtime.measurements import read_measurements
-from litestereo.runtime.plan import RANGE_PX, PlanRequest, make_plan
+from litestereo.runtime.plan import PlanRequest, make_plan
 from litestereo.runtime.plan_text import plan_text
 from litestereo.runtime.preprocess import ScaleOptions, frame_for
+from litestereo.runtime.reach import REACH_PX
 
 
 def request(**changes):
@@ -47,7 +48,7 @@ def test_a_range_that_fits_runs_at_full_size():
     plan = make_plan(request())
     assert plan.option.scale == 1
     assert plan.option.inference_size == (736, 1280)
-    assert plan.max_disparity_px == 148  # 700 * 0.12 / 0.6 = 140 px, and 5 % of the range beyond
+    assert plan.max_disparity_px == 145  # 700 * 0.12 / 0.6 = 140 px, and 3 % of the range beyond
     first, last = plan.expected[0], plan.expected[-1]
     assert (first.distance_m, first.disparity_px) == (0.6, pytest.approx(140))
     assert last.distance_m == pytest.approx(12)
@@ -57,12 +58,12 @@ def test_a_range_that_fits_runs_at_full_size():
 
 def test_a_longer_range_runs_smaller_by_just_as_much():
     plan = make_plan(request(near_m=0.2))
-    assert plan.max_disparity_px == 443
-    assert plan.option.scale == pytest.approx(192 / 443)
-    assert plan.option.nearest_m == pytest.approx(84 / (0.95 * 443))
+    assert plan.max_disparity_px == 433
+    assert plan.option.scale == pytest.approx(188 / 433)
+    assert plan.option.nearest_m == pytest.approx(84 / (0.97 * 433))
     assert plan.option.inference_size == (320, 576)
     assert plan.expected[0].error_m == pytest.approx(0.04 / 84 * 0.25 / plan.option.scale)
-    assert "runs at 0.433 of the size" in plan.notes[0]
+    assert "runs at 0.434 of the size" in plan.notes[0]
 
 
 @pytest.mark.parametrize("size", [(480, 640), (376, 672), (800, 1280), (1080, 1920), (1242, 2208)])
@@ -73,9 +74,9 @@ def test_the_size_is_the_one_that_max_disparity_runs(size, near_m, focal_px, bas
     asked = ScaleOptions(max_disparity_px=plan.max_disparity_px)
     frame = frame_for(
         size,
-        scale=asked.scale_for(size, range_px=RANGE_PX),
+        scale=asked.scale_for(size, range_px=REACH_PX),
         stretch=asked.stretch,
-        largest_ratio=asked.largest_ratio(range_px=RANGE_PX),
+        largest_ratio=asked.largest_ratio(range_px=REACH_PX),
     )
     assert plan.option.inference_size == frame.padded_size
     assert plan.option.nearest_m <= near_m * (1 + 1e-6)
@@ -84,7 +85,7 @@ def test_the_size_is_the_one_that_max_disparity_runs(size, near_m, focal_px, bas
 def test_doffs_counts():
     plan = make_plan(request(doffs_px=40.0))
     assert plan.expected[0].disparity_px == pytest.approx(100)
-    assert plan.option.nearest_m == pytest.approx(84 / (0.95 * 192 + 40))
+    assert plan.option.nearest_m == pytest.approx(84 / (0.97 * 188 + 40))
 
 
 def test_nothing_is_said_about_speed_without_measurements():

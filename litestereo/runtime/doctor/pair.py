@@ -18,12 +18,12 @@ from litestereo.runtime.doctor.matching import PairMatches, match_pair
 from litestereo.runtime.doctor.photometry import Photometry, extreme_shares, photometry
 from litestereo.runtime.pair_order import PairOrder, pair_order
 from litestereo.runtime.preprocess import rgb_pair
+from litestereo.runtime.reach import CLIPPED_FROM, REACH_PX
 
 __all__ = ["PairDiagnosis", "check_pair", "rows_agree"]
 
 Image = NDArray[np.uint8]
 
-RANGE_PX = 192.0
 # Worst in sound pairs: 0.58 px (0.43 of which the data set itself states), 0.087 deg, 0.28 %.
 _OFFSET_PX = 1.0
 _ROLL_DEGREES = 0.2
@@ -44,7 +44,6 @@ _NEGATIVE_PX = 2.0
 _NEGATIVE_SHARE = 0.05
 _BEYOND_SHARE = 0.01
 _BEYOND_MATCHES = 5
-_CLIPPED_FROM = 0.95
 
 _TURNS: dict[str, tuple[slice, slice]] = {
     "turned by 180 degrees": (slice(None, None, -1), slice(None, None, -1)),
@@ -108,7 +107,7 @@ def rows_agree(left: Image, right: Image) -> bool | None:
     return not any(_row_findings(matches)) if _is_related(matches) else None
 
 
-def check_pair(left: Image, right: Image, *, range_px: float = RANGE_PX) -> PairDiagnosis:
+def check_pair(left: Image, right: Image, *, range_px: float = REACH_PX) -> PairDiagnosis:
     """Return what is wrong with a pair; takes some 0.3 s for a megapixel on one core.
 
     Args:
@@ -340,7 +339,7 @@ def _extreme_findings(bright_share: float, dark_share: float) -> Iterator[Findin
 
 def _range_findings(matches: PairMatches, range_px: float) -> Iterator[Finding]:
     disparities = matches.disparities_px
-    beyond = disparities > _CLIPPED_FROM * range_px
+    beyond = disparities > CLIPPED_FROM * range_px
     if np.count_nonzero(beyond) < max(_BEYOND_MATCHES, _BEYOND_SHARE * len(disparities)):
         return
     highest = float(np.percentile(disparities[beyond], 90))

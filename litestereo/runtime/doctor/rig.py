@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from litestereo.errors import InputError
 from litestereo.runtime.doctor.findings import Finding
-from litestereo.runtime.doctor.pair import RANGE_PX, PairDiagnosis, check_pair
+from litestereo.runtime.doctor.pair import PairDiagnosis, check_pair
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.read import read_calibration
 from litestereo.runtime.geometry.rectify import Rectifier
+from litestereo.runtime.reach import REACH_PX
 
 __all__ = ["RigDiagnosis", "check_rig"]
 
@@ -50,7 +51,7 @@ def check_rig(
     *,
     calibration: tuple[Path, ...],
     baseline_m: float | None = None,
-    range_px: float = RANGE_PX,
+    range_px: float = REACH_PX,
 ) -> RigDiagnosis:
     """Return what is wrong with a calibration, a pair, and the two together.
 

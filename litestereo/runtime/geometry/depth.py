@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from litestereo.errors import InputError
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.reach import CLIPPED_FROM
 
 __all__ = ["DepthMap", "DepthMapper", "DepthOptions", "Validity", "depth_error_m"]
 
-# As the engine counts a clipped range: from here on an answer may stand for anything nearer.
-_CLIPPED_FROM = 0.95
 # Below one pixel of disparity an error of half a pixel is half of the depth.
 _FAR_PX = 1.0
 # Infinity as a limit means this: a disparity of 0 has no depth, and every depth kept is finite.
@@ -182,7 +181,7 @@ class DepthMapper:
         far_px = _FAR_PX if options.far_m is None else product / min(options.far_m, _FARTHEST_M)
         ends = [product / options.near_m] if options.near_m else []
         if max_disparity_px is not None:
-            ends.append(_CLIPPED_FROM * max_disparity_px + float(self._doffs_px))
+            ends.append(CLIPPED_FROM * max_disparity_px + float(self._doffs_px))
         return np.float32(far_px), np.float32(min(ends)) if ends else None
 
     def _mark(self, flags: NDArray[np.bool_], code: Validity) -> None:
