@@ -211,6 +211,16 @@ def test_mean_weighs_scenes_and_pooled_weighs_pixels():
     assert pooled.a99 is None  # does not follow from the parts
 
 
+@pytest.mark.parametrize("holes", ["skip", "fill", "bad"])
+def test_pooled_density_counts_every_pixel_with_truth(holes):
+    truth = np.full((10, 10), 20, np.float32)
+    sparse = truth.copy()
+    sparse.ravel()[:90] = NAN
+    options = MetricOptions(holes=holes)
+    parts = [score(answer, truth, options=options) for answer in (truth, sparse)]
+    assert pooled_metrics(parts, holes=holes).density == 55
+
+
 def test_means_take_weights_and_skip_what_is_unknown():
     half, none, unknown = (
         RegionMetrics(4, 4, bad_1=50.0),
