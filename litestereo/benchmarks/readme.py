@@ -18,7 +18,7 @@ from litestereo.benchmarks.latency.page import METRIC_TITLES, headline_metric
 from litestereo.benchmarks.latency.receipt import SCHEMA, Receipt, receipt_from_json
 from litestereo.benchmarks.latency.statistics import format_ms
 from litestereo.benchmarks.latency.tables import HEADINGS, receipt_notes, receipt_rows
-from litestereo.benchmarks.report import EvaluationReport, Group
+from litestereo.benchmarks.report import EvaluationReport, Group, family_of
 from litestereo.benchmarks.report_io import report_from_json
 from litestereo.benchmarks.roofline import SCHEMA as ROOFLINE_SCHEMA
 from litestereo.benchmarks.roofline import Roofline, roofline_from_json
@@ -147,16 +147,16 @@ def _accuracy(reports: Sequence[EvaluationReport]) -> str:
 
 def _groups(report: EvaluationReport) -> list[Group]:
     """Return families, and the sets that belong to none."""
-    families = [group.name for group in report.groups if group.kind == "family"]
+    families = {group.name for group in report.groups if group.kind == "family"}
     return [
         group
         for group in report.groups
-        if group.kind == "family" or not any(group.name.startswith(name) for name in families)
+        if group.kind == "family" or family_of(group.name) not in families
     ]
 
 
 def _value(report: EvaluationReport, name: str) -> str:
-    for group in report.groups:
+    for group in _groups(report):  # a set may be called as its family is
         if group.name == name:
             value = group.metric(headline_metric(name))
             return "-" if value is None else f"{value:.2f}"

@@ -9,7 +9,9 @@ import pytest
 from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.evaluate import evaluate
 from litestereo.benchmarks.latency.receipt import write_receipt
+from litestereo.benchmarks.metrics import MetricOptions, RegionMetrics
 from litestereo.benchmarks.readme import filled, read_result, read_results, update_readme
+from litestereo.benchmarks.report import EvaluationReport, SceneResult, group_results
 from litestereo.cli import bench_main
 from litestereo.errors import InputError
 
@@ -67,6 +69,20 @@ def test_accuracy_has_a_row_a_report(report):
     assert lines[4] == lines[5]
     assert lines[4].startswith("| constant | 2.50 |")
     assert lines[6:] == ["<!-- end -->", "after"]
+
+
+def test_a_set_whose_name_only_begins_like_a_family_has_its_column():
+    # What belongs to the family "room", a set of that name too, is told as the family.
+    errors = {"room1": 1.0, "room2": 2.0, "room": 6.0, "roomscan": 9.0}
+    scenes = [
+        SceneResult(name, "a", 4, 5, {"all": RegionMetrics(20, 20, epe=epe), "noc": None})
+        for name, epe in errors.items()
+    ]
+    groups = group_results(scenes)
+    report = EvaluationReport("m", MetricOptions(), tuple(scenes), groups, ())
+    table = filled(MARKED.format("accuracy"), {"accuracy": report}).splitlines()
+    assert table[2] == "|  | roomscan EPE, px | room EPE, px |"
+    assert table[4] == "| m | 9.00 | 3.00 |"
 
 
 def test_latency_has_a_row_a_subject(latency_receipt):
