@@ -54,6 +54,25 @@ def test_pages_are_up_to_date(page):
     )
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/model-card-las1.md"])
+def test_pages_tell_middlebury_without_the_second_size_of_teddy(page):
+    text = (ROOT / page).read_text("utf-8")
+    after = text[text.index("without the second size") :][:200]
+    for name in ("las1", "las1-scale-1.25", "sgbm"):
+        scenes = read_result(RESULTS / f"accuracy-{name}.json").scenes
+        bad_2 = {s.name: s.regions["all"].bad_2 for s in scenes if s.set.startswith("middlebury")}
+        assert len(bad_2) == 17
+        del bad_2["Teddy_H"]
+        assert f"{sum(bad_2.values()) / 16:.2f}" in after
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/model-card-las1.md"])
+def test_pages_call_the_pairs_that_were_looked_at_a_development_set(page):
+    text = (ROOT / page).read_text("utf-8")
+    assert "are a development set" in text
+    assert "\nZero-shot, on every scene" not in text
+
+
 @pytest.fixture
 def report(data, constant):
     return evaluate(constant(8.5), find_scenes(data))
