@@ -233,9 +233,7 @@ def mean_metrics(
     )
 
 
-def pooled_metrics(
-    parts: Iterable[RegionMetrics], *, holes: Holes = "fill"
-) -> RegionMetrics | None:
+def pooled_metrics(parts: Iterable[RegionMetrics], *, holes: Holes) -> RegionMetrics | None:
     """Average over the pixels of all scenes together, as KITTI 2015 does; None if there are none.
 
     Quantiles of the union do not follow from those of its parts, so they are None unless there is
