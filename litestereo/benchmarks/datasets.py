@@ -49,7 +49,8 @@ def find_scenes(*roots: Path | str, layout: str | None = None) -> Found:
 
     A root may be a scene, a set, or a folder of several sets; the layout is recognised folder by
     folder. A root inside a set (KITTI's `image_2`, SceneFlow's `frames_cleanpass/TEST`) selects
-    the scenes whose left picture lies in it.
+    the scenes whose left picture lies in it. A pair is one scene: what its `meta.json` says counts
+    more than a layout that is recognised too.
 
     Args:
         roots: existing folders.
@@ -60,11 +61,11 @@ def find_scenes(*roots: Path | str, layout: str | None = None) -> Found:
     """
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUT_NAMES)}")
-    scenes: dict[tuple[Path, str], Scene] = {}
+    scenes: dict[Path, Scene] = {}
     broken: dict[str, BrokenScene] = {}
     for root in map(Path, roots):
         found = _search(root, layout)
-        scenes.update({(scene.left, scene.set): scene for scene in found.scenes})
+        scenes.update({scene.left: scene for scene in found.scenes})
         broken.update({problem.name: problem for problem in found.broken})
     return Found(
         tuple(sorted(_distinct(scenes.values()), key=lambda scene: (scene.set, scene.name))),
@@ -94,19 +95,21 @@ def _search(root: Path, layout: str | None) -> Found:
 
 
 def _recognise(folders: Iterable[Folder], layout: str | None) -> Found:
-    """Run the recognisers over folders, keeping what is broken apart."""
+    """Run the recognisers over folders, described scenes last, keeping what is broken apart."""
     names = [layout] if layout else LAYOUT_NAMES
     recognisers = dict.fromkeys(LAYOUTS[name] for name in names)
     scenes: list[Scene] = []
+    described: list[Scene] = []
     broken: list[BrokenScene] = []
     for folder in folders:
         folder = replace(folder, forced=layout is not None)
         for recogniser in recognisers:
             try:
-                scenes.extend(recogniser(folder))
+                kept = described if recogniser is LAYOUTS["meta"] else scenes
+                kept.extend(recogniser(folder))
             except InputError as error:
                 broken.append(BrokenScene(str(folder.path), str(error)))
-    return Found(tuple(scenes), tuple(broken))
+    return Found((*scenes, *described), tuple(broken))
 
 
 def _walk(root: Path) -> Iterator[Folder]:

@@ -1,7 +1,8 @@
 """The JSON envelope of the measuring commands: a schema's name, its version, dataclasses as fields.
 
 Reading is strict: what is missing, unknown, of another type or not finite is refused by its place
-in the file, e.g. "subjects[2].closed.frames".
+in the file, e.g. "subjects[2].closed.frames". Only a field whose default is None may be missing:
+earlier versions did not write it.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def _dataclass(kind: type, content: object, where: str) -> object:
     given = _checked(dict, content, where)
     hints = get_type_hints(kind)
     expected = {field.name for field in fields(kind)}
-    if set(given) != expected:
+    later = {field.name for field in fields(kind) if field.default is None}
+    if not expected - later <= set(given) <= expected:
         wrong = ", ".join(sorted(set(given) ^ expected))
         raise InputError(
             f"{where} has missing or unknown fields: {wrong}; it is of another version or was "

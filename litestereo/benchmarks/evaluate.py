@@ -65,7 +65,11 @@ def evaluate(
         if watch is not None:
             watch(scene, match, truth, result)
     return EvaluationReport(
-        matcher.name, options, tuple(results), group_results(results), tuple(broken)
+        matcher.name,
+        options,
+        tuple(results),
+        group_results(results, holes=options.holes),
+        tuple(broken),
     )
 
 

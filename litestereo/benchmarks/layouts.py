@@ -224,7 +224,10 @@ def _scene_flow(folder: Folder) -> Iterator[Scene]:
 
 
 def _middeval3(folder: Folder) -> Iterator[Scene]:
-    """MiddEval3 `trainingQ|H|F/<scene>/`: `im0.png`, `im1.png`, `disp0GT.pfm`, `mask0nocc.png`."""
+    """MiddEval3 `trainingQ|H|F/<scene>/`: `im0.png`, `im1.png`, `disp0GT.pfm`, `mask0nocc.png`.
+
+    Q and H are scored at the stored size, not the leaderboard's, which is full size (F).
+    """
     if _is_two_view(folder) and not _is_eth3d(folder):
         if folder.path.parent.name.startswith("test") and "disp0GT.pfm" not in folder.files:
             return

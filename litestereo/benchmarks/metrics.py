@@ -233,14 +233,15 @@ def mean_metrics(
     )
 
 
-def pooled_metrics(parts: Iterable[RegionMetrics]) -> RegionMetrics | None:
+def pooled_metrics(parts: Iterable[RegionMetrics], *, holes: Holes) -> RegionMetrics | None:
     """Average over the pixels of all scenes together, as KITTI 2015 does; None if there are none.
 
     Quantiles of the union do not follow from those of its parts, so they are None unless there is
     one scene only.
 
     Args:
-        parts: one of each scene.
+        parts: one of each scene; without a scored pixel it is left out, of the density too.
+        holes: how they were scored; "skip" counts other pixels than the density does.
     """
     scenes = [scene for scene in parts if scene.pixels]
     if len(scenes) <= 1:
@@ -248,6 +249,8 @@ def pooled_metrics(parts: Iterable[RegionMetrics]) -> RegionMetrics | None:
     pooled: dict[str, float | None] = {
         name: _weighted(scenes, name, by="pixels") for name in METRIC_NAMES if _is_share(name)
     }
+    if holes == "skip":
+        pooled["density"] = _pooled_density(scenes)
     pooled["epe"] = _weighted(scenes, "epe", by="answered")
     square = _weighted(scenes, "rms", by="answered", power=2)
     pooled["rms"] = None if square is None else float(np.sqrt(square))
@@ -321,6 +324,13 @@ def _weighted(scenes: list[RegionMetrics], name: str, *, by: str, power: int = 1
             total += value**power * getattr(scene, by)
             weight += getattr(scene, by)
     return total / weight if weight else None
+
+
+def _pooled_density(scenes: list[RegionMetrics]) -> float | None:
+    """Return the answered share of all ground-truth pixels, where only answered ones are scored."""
+    known = [(scene.pixels, scene.density) for scene in scenes if scene.density]
+    truth = sum(round(100 * pixels / density) for pixels, density in known)
+    return _percent(sum(pixels for pixels, _ in known), truth)
 
 
 def _is_share(name: str) -> bool:

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from litestereo.benchmarks.envelope import read_json
-from litestereo.benchmarks.latency.page import headline_metric
+from litestereo.benchmarks.latency.page import METRIC_TITLES, headline_metric
 from litestereo.benchmarks.latency.receipt import SCHEMA, Receipt, receipt_from_json
 from litestereo.benchmarks.latency.statistics import format_ms
 from litestereo.benchmarks.latency.tables import HEADINGS, receipt_notes, receipt_rows
-from litestereo.benchmarks.report import EvaluationReport, Group
+from litestereo.benchmarks.report import EvaluationReport, Group, family_of
 from litestereo.benchmarks.report_io import report_from_json
 from litestereo.benchmarks.roofline import SCHEMA as ROOFLINE_SCHEMA
 from litestereo.benchmarks.roofline import Roofline, roofline_from_json
@@ -36,7 +36,6 @@ _MARKED = re.compile(
 _OPENING = re.compile(r"<!-- table:")
 _COLUMNS = ("x first", "p50", "p99", "fps", "inference", "compute", "host MiB", "GPU MiB", "W")
 _RATIO_COLUMNS = ("x first", "CV %", "host MiB")
-_METRIC_TITLES = {"d1": "D1, %", "bad_1": "bad-1, %", "bad_2": "bad-2, %", "epe": "EPE, px"}
 
 
 def update_readme(readme: Path, *, results: Path, write: bool = True) -> bool:
@@ -139,25 +138,25 @@ def _floors(rooflines: Sequence[Roofline]) -> str:
 
 
 def _accuracy(reports: Sequence[EvaluationReport]) -> str:
-    """Return a row for each report and a column for each set, by the set's own metric."""
+    """Return a row for each report, a column for each set: its table's error over all pixels."""
     names = list(dict.fromkeys(group.name for report in reports for group in _groups(report)))
-    headings = ["", *(f"{name} {_METRIC_TITLES[headline_metric(name)]}" for name in names)]
+    headings = ["", *(f"{name} {METRIC_TITLES[headline_metric(name)]}" for name in names)]
     rows = [[report.matcher, *(_value(report, name) for name in names)] for report in reports]
     return _markdown(headings, rows)
 
 
 def _groups(report: EvaluationReport) -> list[Group]:
     """Return families, and the sets that belong to none."""
-    families = [group.name for group in report.groups if group.kind == "family"]
+    families = {group.name for group in report.groups if group.kind == "family"}
     return [
         group
         for group in report.groups
-        if group.kind == "family" or not any(group.name.startswith(name) for name in families)
+        if group.kind == "family" or family_of(group.name) not in families
     ]
 
 
 def _value(report: EvaluationReport, name: str) -> str:
-    for group in report.groups:
+    for group in _groups(report):  # a set may be called as its family is
         if group.name == name:
             value = group.metric(headline_metric(name))
             return "-" if value is None else f"{value:.2f}"

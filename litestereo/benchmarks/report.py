@@ -16,6 +16,7 @@ from litestereo._version import __version__
 from litestereo.benchmarks.datasets import BrokenScene
 from litestereo.benchmarks.envelope import header
 from litestereo.benchmarks.metrics import (
+    Holes,
     MetricOptions,
     RegionMetrics,
     mean_metrics,
@@ -31,6 +32,7 @@ __all__ = [
     "Group",
     "GroupRegion",
     "SceneResult",
+    "family_of",
     "group_results",
 ]
 
@@ -39,7 +41,8 @@ SCHEMA_VERSION = 1
 REGIONS = ("all", "noc")
 Rule = Literal["mean", "pooled"]
 
-# MiddEval3's table counts the training pairs that are hardest for everybody at half weight.
+# MiddEval3 counts the training pairs that are hardest for everybody at half weight. So does this,
+# of any size; but the leaderboard scores all answers at full size, which makes F alone comparable.
 _HALF_WEIGHT = frozenset({"PianoL", "Playroom", "Playtable", "Shelves", "Vintage"})
 
 
@@ -76,7 +79,7 @@ class GroupRegion:
 
     Attributes:
         scenes: scenes that have the region; fewer have masks than ground truth.
-        mean: every scene weighs the same (in MiddEval3: its table's weights).
+        mean: every scene weighs the same (in MiddEval3: the hardest, half).
         pooled: every pixel weighs the same; without quantiles.
     """
 
@@ -168,29 +171,32 @@ class EvaluationReport:
         }
 
 
-def group_results(scenes: Iterable[SceneResult]) -> tuple[Group, ...]:
+def group_results(scenes: Iterable[SceneResult], *, holes: Holes = "fill") -> tuple[Group, ...]:
     """Summarise sets, then families that have more than one set.
 
     Args:
         scenes: what was scored.
+        holes: how pixels without an answer were treated.
     """
     results = list(scenes)
     sets = sorted({scene.set for scene in results})
     groups = [
-        _group(name, "set", [scene for scene in results if scene.set == name]) for name in sets
+        _group(name, "set", [scene for scene in results if scene.set == name], holes)
+        for name in sets
     ]
-    for family in sorted({_family(name) for name in sets}):
-        members = [name for name in sets if _family(name) == family]
+    for family in sorted({family_of(name) for name in sets}):
+        members = [name for name in sets if family_of(name) == family]
         if len(members) > 1:
-            groups.append(
-                _group(family, "family", [scene for scene in results if scene.set in members])
-            )
+            of_family = [scene for scene in results if scene.set in members]
+            groups.append(_group(family, "family", of_family, holes))
     return tuple(groups)
 
 
-def _group(name: str, kind: Literal["set", "family"], scenes: list[SceneResult]) -> Group:
+def _group(
+    name: str, kind: Literal["set", "family"], scenes: list[SceneResult], holes: Holes
+) -> Group:
     rule: Rule = "pooled" if name == "kitti2015" else "mean"
-    regions = {region: _region(scenes, region) for region in REGIONS}
+    regions = {region: _region(scenes, region, holes) for region in REGIONS}
     return Group(
         name,
         kind,
@@ -201,7 +207,7 @@ def _group(name: str, kind: Literal["set", "family"], scenes: list[SceneResult])
     )
 
 
-def _region(scenes: list[SceneResult], region: str) -> GroupRegion:
+def _region(scenes: list[SceneResult], region: str, holes: Holes) -> GroupRegion:
     scored = [
         (scene, metrics)
         for scene in scenes
@@ -209,15 +215,21 @@ def _region(scenes: list[SceneResult], region: str) -> GroupRegion:
     ]
     parts = [metrics for _, metrics in scored]
     weights = [_weight(scene) for scene, _ in scored]
-    return GroupRegion(len(parts), mean_metrics(parts, weights=weights), pooled_metrics(parts))
+    return GroupRegion(
+        len(parts), mean_metrics(parts, weights=weights), pooled_metrics(parts, holes=holes)
+    )
 
 
 def _weight(scene: SceneResult) -> float:
     return 0.5 if scene.set.startswith("middeval3") and scene.name in _HALF_WEIGHT else 1.0
 
 
-def _family(set_name: str) -> str:
-    """Return a set's name without its year, size or rendering pass."""
+def family_of(set_name: str) -> str:
+    """Return a set's name without its year, size or rendering pass.
+
+    Args:
+        set_name: such as "kitti2015".
+    """
     return re.match("[a-z]*", set_name.lower())[0] or set_name  # type: ignore[index]
 
 

@@ -32,6 +32,8 @@ def subject(label="las1@torch", median_ms=20.0, *, opened=False, **changes):
         "inference": tuple(0.9 * value for value in total),
         "total": total,
     }
+    whole, rest = divmod(len(total), BLOCK)
+    turns = (BLOCK,) * whole + (rest,) * bool(rest)
     reading = Reading(power_w=30.0, gpu_c=50.0, gpu_clock_mhz=1500.0)
     result = SubjectResult(
         label=label,
@@ -45,8 +47,8 @@ def subject(label="las1@torch", median_ms=20.0, *, opened=False, **changes):
         details={},
         answer_px=12.5,
         warmup=Warmup(30, 1.0, 40.0, True, 0.01, 0.05),
-        closed=loop_from_samples("closed", stages, block=BLOCK, readings=(reading,)),
-        open=loop_from_samples("open", {**stages, "response": total}, block=BLOCK, dropped=3)
+        closed=loop_from_samples("closed", stages, turns=turns, readings=(reading,)),
+        open=loop_from_samples("open", {**stages, "response": total}, turns=turns, dropped=3)
         if opened
         else None,
         memory=None,

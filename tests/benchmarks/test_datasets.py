@@ -111,6 +111,21 @@ def test_two_copies_get_two_names(tmp_path):
     assert keys == ["middlebury2001/venus", "middlebury2001/venus#2"]
 
 
+def test_a_described_scene_of_a_known_layout_is_one_scene(tmp_path):
+    scene = trees.middeval3(tmp_path) / "trainingH/PianoL"
+    described = {
+        "set": "mine",
+        "scene": "piano",
+        "files": {"left": "im0.png", "right": "im1.png", "gt": "disp0GT.pfm"},
+        "gt_encoding": {"kind": "pfm"},
+    }
+    (scene / "meta.json").write_text(json.dumps(described))
+    for root in (tmp_path, scene):
+        assert [found.key for found in find_scenes(root).scenes] == ["mine/piano"]
+    by_layout = find_scenes(tmp_path, layout="middeval3").scenes
+    assert [found.key for found in by_layout] == ["middeval3-H/PianoL"]
+
+
 def test_links_are_followed_once(tmp_path):
     trees.meta(tmp_path / "disk")
     (tmp_path / "data").mkdir()

@@ -46,6 +46,24 @@ def test_broken_scene_is_reported_and_the_rest_goes_on(data, constant):
     assert "right.png" in report.broken[0].problem
 
 
+def test_pooled_density_of_answered_pixels_only(tmp_path):
+    class Sparse:
+        name = "sparse"
+        answered_columns = trees.SIZE[1]
+
+        def __call__(self, left, right, *, largest_px=None):
+            disparity_px = np.full(trees.SIZE, np.nan, np.float32)
+            disparity_px[:, : self.answered_columns] = 8
+            self.answered_columns = 4  # of the second scene
+            return Match(disparity_px)
+
+    for copy in ("a", "b"):
+        trees.meta(tmp_path / copy)
+    report = evaluate(Sparse(), find_scenes(tmp_path), options=MetricOptions(holes="skip"))
+    pooled = report.group("home").regions["all"].pooled
+    assert pooled.density == pytest.approx(100 * (trees.SIZE[1] + 4) / (2 * trees.SIZE[1]))
+
+
 def test_truth_of_another_size_is_a_broken_scene(data, constant):
     trees.save_counts(data / "meta/home/room/disp.png", 4, disparity=trees.truth((30, 40)))
     (broken,) = evaluate(constant(), find_scenes(data)).broken

@@ -202,13 +202,23 @@ def test_filling_takes_the_background_and_the_nearest_row():
 def test_mean_weighs_scenes_and_pooled_weighs_pixels():
     small = score(rows([0, 8]), rows([8, 8]))  # 1 of 2 bad, errors 8 and 0
     large = score(rows([8] * 8), rows([8] * 8))
-    mean, pooled = mean_metrics([small, large]), pooled_metrics([small, large])
+    mean, pooled = mean_metrics([small, large]), pooled_metrics([small, large], holes="fill")
     assert (mean.bad_3, pooled.bad_3) == (25.0, 10.0)
     assert (mean.epe, pooled.epe) == (2.0, pytest.approx(0.8))
     together = score(rows([0] + [8] * 9), rows([8] * 10))
     assert pooled.rms == pytest.approx(together.rms)
     assert (mean.pixels, pooled.pixels) == (10, 10)
     assert pooled.a99 is None  # does not follow from the parts
+
+
+@pytest.mark.parametrize("holes", ["skip", "fill", "bad"])
+def test_pooled_density_counts_every_pixel_with_truth(holes):
+    truth = np.full((10, 10), 20, np.float32)
+    sparse = truth.copy()
+    sparse.ravel()[:90] = NAN
+    options = MetricOptions(holes=holes)
+    parts = [score(answer, truth, options=options) for answer in (truth, sparse)]
+    assert pooled_metrics(parts, holes=holes).density == 55
 
 
 def test_means_take_weights_and_skip_what_is_unknown():
@@ -222,5 +232,5 @@ def test_means_take_weights_and_skip_what_is_unknown():
     assert mean_metrics([half, none]).epe is None
     assert mean_metrics([]) is None
     assert mean_metrics([unknown]) is None
-    assert pooled_metrics([unknown]) is None
-    assert pooled_metrics([half, unknown]) == half
+    assert pooled_metrics([unknown], holes="fill") is None
+    assert pooled_metrics([half, unknown], holes="fill") == half

@@ -9,7 +9,9 @@ import pytest
 from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.evaluate import evaluate
 from litestereo.benchmarks.latency.receipt import write_receipt
+from litestereo.benchmarks.metrics import MetricOptions, RegionMetrics
 from litestereo.benchmarks.readme import filled, read_result, read_results, update_readme
+from litestereo.benchmarks.report import EvaluationReport, SceneResult, group_results
 from litestereo.cli import bench_main
 from litestereo.errors import InputError
 
@@ -52,6 +54,25 @@ def test_pages_are_up_to_date(page):
     )
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/model-card-las1.md"])
+def test_pages_tell_middlebury_without_the_second_size_of_teddy(page):
+    text = (ROOT / page).read_text("utf-8")
+    after = text[text.index("without the second size") :][:200]
+    for name in ("las1", "las1-scale-1.25", "sgbm"):
+        scenes = read_result(RESULTS / f"accuracy-{name}.json").scenes
+        bad_2 = {s.name: s.regions["all"].bad_2 for s in scenes if s.set.startswith("middlebury")}
+        assert len(bad_2) == 17
+        del bad_2["Teddy_H"]
+        assert f"{sum(bad_2.values()) / 16:.2f}" in after
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/model-card-las1.md"])
+def test_pages_call_the_pairs_that_were_looked_at_a_development_set(page):
+    text = (ROOT / page).read_text("utf-8")
+    assert "are a development set" in text
+    assert "\nZero-shot, on every scene" not in text
+
+
 @pytest.fixture
 def report(data, constant):
     return evaluate(constant(8.5), find_scenes(data))
@@ -67,6 +88,20 @@ def test_accuracy_has_a_row_a_report(report):
     assert lines[4] == lines[5]
     assert lines[4].startswith("| constant | 2.50 |")
     assert lines[6:] == ["<!-- end -->", "after"]
+
+
+def test_a_set_whose_name_only_begins_like_a_family_has_its_column():
+    # What belongs to the family "room", a set of that name too, is told as the family.
+    errors = {"room1": 1.0, "room2": 2.0, "room": 6.0, "roomscan": 9.0}
+    scenes = [
+        SceneResult(name, "a", 4, 5, {"all": RegionMetrics(20, 20, epe=epe), "noc": None})
+        for name, epe in errors.items()
+    ]
+    groups = group_results(scenes)
+    report = EvaluationReport("m", MetricOptions(), tuple(scenes), groups, ())
+    table = filled(MARKED.format("accuracy"), {"accuracy": report}).splitlines()
+    assert table[2] == "|  | roomscan EPE, px | room EPE, px |"
+    assert table[4] == "| m | 9.00 | 3.00 |"
 
 
 def test_latency_has_a_row_a_subject(latency_receipt):

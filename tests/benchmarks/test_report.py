@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from litestereo.benchmarks.metrics import RegionMetrics
 from litestereo.benchmarks.report import SceneResult, group_results
 from litestereo.benchmarks.report_io import read_report, report_from_json
 from litestereo.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def scene(set_name, name, d1, *, pixels=10, noc=None):
@@ -41,6 +44,13 @@ def test_middeval3_halves_the_hard_pairs():
     groups = by_name(scene("middeval3-H", "PianoL", 30), scene("middeval3-H", "Teddy", 0))
     assert groups["middeval3-H"].metric("d1") == 10
     assert groups["middeval3-H"].regions["all"].pooled.d1 == 15
+
+
+@pytest.mark.parametrize(
+    "place", [ROOT / "benchmarks/README.md", ROOT / "litestereo/benchmarks/layouts.py"]
+)
+def test_no_page_claims_the_leaderboards_metric_for_smaller_sizes(place):
+    assert "at the stored size, not the leaderboard's" in place.read_text("utf-8")
 
 
 def test_families_span_sets_scene_by_scene():

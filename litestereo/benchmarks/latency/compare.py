@@ -19,6 +19,7 @@ from litestereo.errors import InputError
 __all__ = ["Change", "Comparison", "compare_receipts", "comparison_table"]
 
 Verdict = Literal["regression", "slower", "same", "faster", "too few samples", "gone", "new"]
+_HASH_DIGITS = 12
 _FAILURES = ("regression", "too few samples", "gone")
 
 
@@ -51,7 +52,7 @@ class Comparison:
         stage: that was compared.
         bound: share by which a subject may become slower.
         changes: in the order of A, new ones last.
-        differences: of the two environments, in words.
+        differences: of the two environments, and of each subject's own set-up, in words.
     """
 
     stage: str
@@ -174,10 +175,30 @@ def _differences(before: Receipt, after: Receipt) -> list[str]:
         "Jetson": (one.jetson, other.jetson),
         "Python": (one.python, other.python),
         "threads": (before.settings.threads, after.settings.threads),
+        "picture": (before.settings.picture, after.settings.picture),
     }
     for name in sorted(one.packages.keys() | other.packages.keys()):
         pairs[name] = (one.packages.get(name), other.packages.get(name))
+    ours = {subject.key: _setup(subject) for subject in before.subjects}
+    theirs = {subject.key: _setup(subject) for subject in after.subjects}
+    for key in (key for key in ours if key in theirs):
+        one_setup, other_setup = ours[key], theirs[key]
+        for name in dict.fromkeys((*one_setup, *other_setup)):
+            pairs[f"{key}, {name}"] = (one_setup.get(name), other_setup.get(name))
     return [f"{name}: A {a}, B {b}" for name, (a, b) in pairs.items() if a != b]
+
+
+def _setup(subject: SubjectResult) -> dict[str, str]:
+    """Return what a label does not say of what ran: its latency follows from that."""
+    return {
+        "model": subject.model,
+        "backend": subject.backend,
+        "device": subject.device,
+        "precision": subject.precision,
+        "inference size": "{}x{}".format(*subject.inference_size),
+        "artefact": (subject.artifact_sha256 or "none")[:_HASH_DIGITS],
+        **subject.details,
+    }
 
 
 def _interval_text(interval: Interval | None) -> str:

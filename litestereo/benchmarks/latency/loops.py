@@ -36,12 +36,14 @@ class Samples:
     Attributes:
         stages_ms: milliseconds by stage, one of each iteration.
         dropped: frames that a newer one overtook.
-        readings: of the sensor, one of each block.
+        readings: of the sensor, one of each turn.
+        turns: iterations of each turn, in order; an open turn that drops frames is shorter.
     """
 
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
     dropped: int = 0
     readings: list[Reading] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
 
     def add(self, stages_ms: dict[str, float]) -> None:
         """Take one iteration.
@@ -52,12 +54,13 @@ class Samples:
         for stage, value in stages_ms.items():
             self.stages_ms.setdefault(stage, []).append(value)
 
-    def read(self, sensor: Sensor) -> None:
-        """Take the sensor's state.
+    def end_turn(self, sensor: Sensor) -> None:
+        """Take the turn's length and the sensor's state.
 
         Args:
             sensor: of power, clocks and temperatures.
         """
+        self.turns.append(len(self.stages_ms["total"]) - sum(self.turns))
         reading = sensor.read()
         if reading is not None:
             self.readings.append(reading)
@@ -148,7 +151,7 @@ def closed_turn(case: Case, *, settle: int, block: int, sensor: Sensor) -> None:
         case.subject(*case.pair)
     for _ in range(block):
         case.closed.add(case.subject(*case.pair).stages_ms)
-    case.closed.read(sensor)
+    case.closed.end_turn(sensor)
 
 
 def open_turn(
@@ -186,4 +189,4 @@ def open_turn(
         following = min(max(index + 1, newest), frames)
         case.open.dropped += following - index - 1
         index = following
-    case.open.read(sensor)
+    case.open.end_turn(sensor)

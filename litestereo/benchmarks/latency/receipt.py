@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from litestereo.benchmarks.envelope import check_header, decode, header, read_js
 from litestereo.benchmarks.latency.environment import Environment
 from litestereo.benchmarks.latency.memory import Memory
 from litestereo.benchmarks.latency.sensors import Reading
-from litestereo.benchmarks.latency.statistics import Summary, summarize
+from litestereo.benchmarks.latency.statistics import Summary, even_turns, summarize
 from litestereo.benchmarks.latency.warmup import Warmup
 from litestereo.errors import InputError
 from litestereo.runtime.files import write_atomic
@@ -96,6 +96,8 @@ class Loop:
         dropped: frames of the camera that were never matched, because newer ones had come.
         readings: of power, clocks and temperatures, after each turn; empty without a sensor.
         summary: stage -> what its samples say.
+        turns: iterations of each turn, in order; None, in receipts of closed loops made before
+            this was kept, is `Settings.block` for every turn.
     """
 
     kind: Literal["closed", "open"]
@@ -103,6 +105,7 @@ class Loop:
     dropped: int
     readings: tuple[Reading, ...]
     summary: dict[str, Summary]
+    turns: tuple[int, ...] | None = None
 
     @property
     def frames_per_second(self) -> float:
@@ -197,7 +200,7 @@ def loop_from_samples(
     kind: Literal["closed", "open"],
     samples_ms: Mapping[str, tuple[float, ...]],
     *,
-    block: int,
+    turns: tuple[int, ...],
     dropped: int = 0,
     readings: tuple[Reading, ...] = (),
 ) -> Loop:
@@ -206,14 +209,14 @@ def loop_from_samples(
     Args:
         kind: of the loop.
         samples_ms: milliseconds by stage, one of each iteration.
-        block: iterations that are resampled together.
+        turns: iterations of each turn, which are resampled together.
         dropped: frames that a newer one overtook.
         readings: of the sensor.
     """
     rounded = {
         name: tuple(round(v, _DIGITS) for v in values) for name, values in samples_ms.items()
     }
-    return Loop(kind, rounded, dropped, readings, _summaries(rounded, block=block))
+    return Loop(kind, rounded, dropped, readings, _summaries(rounded, turns=turns), turns)
 
 
 def write_receipt(path: Path, receipt: Receipt) -> Path:
@@ -257,6 +260,8 @@ def receipt_from_json(content: Mapping[str, Any]) -> Receipt:
     check_header(content, SCHEMA, SCHEMA_VERSION, command="stereo-bench")
     body = {name: value for name, value in content.items() if not name.startswith("schema")}
     receipt = decode(Receipt, body, where="receipt")
+    if receipt.settings.block < 1:
+        raise InputError(f"receipt.settings.block is {receipt.settings.block}; need at least 1")
     keys = [subject.key for subject in receipt.subjects]
     if len(set(keys)) < len(keys):
         raise InputError(
@@ -281,7 +286,15 @@ def _check_loop(loop: Loop, where: str, block: int) -> None:
         raise InputError(
             f"{where}: a latency is negative, or no time that anybody waits: measure again"
         )
-    expected = _summaries(loop.samples_ms, block=block)
+    if loop.turns is None and loop.kind == "open":
+        raise InputError(
+            f"{where}: does not say how long its turns were, as receipts of earlier versions do "
+            "not: its intervals are too narrow, measure again"
+        )
+    turns = even_turns(min(lengths), block=block) if loop.turns is None else loop.turns
+    if loop.turns is not None and (min(turns, default=0) < 1 or sum(turns) != min(lengths)):
+        raise InputError(f"{where}: its turns are not as long as its samples: measure again")
+    expected = _summaries(loop.samples_ms, turns=turns)
     for stage in expected.keys() | loop.summary.keys():
         if not _agree(expected.get(stage), loop.summary.get(stage)):
             raise InputError(
@@ -300,8 +313,10 @@ def _agree(one: object, other: object) -> bool:
     return one == other
 
 
-def _summaries(samples_ms: Mapping[str, tuple[float, ...]], *, block: int) -> dict[str, Summary]:
-    return {stage: summarize(values, block=block) for stage, values in samples_ms.items() if values}
+def _summaries(
+    samples_ms: Mapping[str, tuple[float, ...]], *, turns: Sequence[int]
+) -> dict[str, Summary]:
+    return {stage: summarize(values, turns=turns) for stage, values in samples_ms.items() if values}
 
 
 def _lines(value: object, indent: int = 0) -> str:

@@ -285,17 +285,17 @@ def _result(one: _Prepared, options: BenchOptions) -> SubjectResult:
         details=info.details,
         answer_px=one.answer_px,
         warmup=one.warmup,
-        closed=_loop("closed", one.case.closed, options),
-        open=None if opened is None else _loop("open", opened, options),
+        closed=_loop("closed", one.case.closed),
+        open=None if opened is None else _loop("open", opened),
         memory=one.memory,
     )
 
 
-def _loop(kind: str, samples: Samples, options: BenchOptions) -> Loop:
+def _loop(kind: str, samples: Samples) -> Loop:
     return loop_from_samples(
         kind,  # type: ignore[arg-type]  # one of the two literals above
         {stage: tuple(values) for stage, values in samples.stages_ms.items()},
-        block=options.block,
+        turns=tuple(samples.turns),
         dropped=samples.dropped,
         readings=tuple(samples.readings),
     )

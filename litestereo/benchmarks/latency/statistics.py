@@ -20,6 +20,7 @@ __all__ = [
     "PERCENTILES",
     "Interval",
     "Summary",
+    "even_turns",
     "format_ms",
     "median_interval",
     "percentile",
@@ -63,7 +64,7 @@ class Summary:
         p99_ms: 300.
         max_ms: the largest.
         variation: standard deviation over mean (n - 1 in the denominator); needs 10.
-        median_95: 95 % interval of the median, resampling blocks; needs 5 blocks.
+        median_95: 95 % interval of the median, resampling whole turns; needs 5 turns.
     """
 
     samples: int
@@ -103,12 +104,22 @@ def percentile(samples: Sequence[float], percent: int) -> float | None:
     return float(sorted(samples)[_rank(count, percent) - 1])
 
 
-def summarize(samples: Sequence[float], *, block: int) -> Summary:
+def even_turns(count: int, *, block: int) -> tuple[int, ...]:
+    """Return the lengths of the whole turns of `block` iterations in `count`.
+
+    Args:
+        count: of samples.
+        block: iterations of a turn.
+    """
+    return (block,) * (count // block)
+
+
+def summarize(samples: Sequence[float], *, turns: Sequence[int]) -> Summary:
     """Return the summary of one stage's samples.
 
     Args:
         samples: milliseconds in the order of measuring, at least one.
-        block: samples that were measured in a row, before another subject's turn.
+        turns: how many of them were measured in a row, before another subject's turn.
     """
     values = np.asarray(samples, np.float64)
     mean = float(values.mean())
@@ -123,20 +134,21 @@ def summarize(samples: Sequence[float], *, block: int) -> Summary:
         p99_ms=p99,
         max_ms=float(values.max()),
         variation=float(values.std(ddof=1) / mean) if enough and mean > 0 else None,
-        median_95=median_interval(samples, block=block),
+        median_95=median_interval(samples, turns=turns),
     )
 
 
-def median_interval(samples: Sequence[float], *, block: int) -> Interval | None:
-    """Return the 95 % interval of the median; None with fewer than 5 blocks or 10 samples.
+def median_interval(samples: Sequence[float], *, turns: Sequence[int]) -> Interval | None:
+    """Return the 95 % interval of the median; None with fewer than 5 turns or 10 samples.
 
-    Whole blocks are resampled: neighbours share clocks and temperature, and count as one.
+    Whole turns are resampled: neighbours share clocks and temperature, and count as one.
 
     Args:
         samples: in the order in which they were taken.
-        block: how many neighbours are resampled together.
+        turns: how many neighbours are resampled together, turn by turn; samples after them are
+            left out.
     """
-    medians = _resampled_medians(samples, block=block, seed=1)
+    medians = _resampled_medians(samples, turns=turns, seed=1)
     return None if medians is None else _interval(medians)
 
 
@@ -157,8 +169,10 @@ def ratio_interval(
     """
     if paired and len(samples) != len(reference):
         raise ValueError(f"paired samples differ in number: {len(samples)}, {len(reference)}")
-    above = _resampled_medians(samples, block=block, seed=1)
-    below = _resampled_medians(reference, block=block, seed=1 if paired else 2)
+    above, below = (
+        _resampled_medians(values, turns=even_turns(len(values), block=block), seed=seed)
+        for values, seed in ((samples, 1), (reference, 1 if paired else 2))
+    )
     if above is None or below is None:
         return None
     return _interval(above / below)
@@ -190,18 +204,19 @@ def _rank(count: int, percent: int) -> int:
 
 
 def _resampled_medians(
-    samples: Sequence[float], *, block: int, seed: int
+    samples: Sequence[float], *, turns: Sequence[int], seed: int
 ) -> NDArray[np.float64] | None:
-    """Return medians of draws of whole blocks with replacement."""
-    values = np.asarray(samples, np.float64)
-    blocks = len(values) // block
-    if blocks < 5 or len(values) < _FEWEST:
+    """Return medians of draws of whole turns with replacement."""
+    if len(turns) < 5 or len(samples) < _FEWEST:
         return None
-    whole = np.sort(values[: blocks * block].reshape(blocks, block), axis=1)
-    draws = np.random.default_rng(seed).integers(0, blocks, (_RESAMPLES, blocks))
-    rank = _rank(blocks * block, 50) - 1
+    lengths = np.asarray(turns)
+    # One row a turn; what a shorter one leaves of it is infinite, beyond every rank asked for.
+    whole = np.full((len(lengths), lengths.max()), np.inf)
+    whole[np.arange(lengths.max()) < lengths[:, None]] = samples[: lengths.sum()]
+    draws = np.random.default_rng(seed).integers(0, len(turns), (_RESAMPLES, len(turns)))
     medians = np.empty(_RESAMPLES)
     for index, draw in enumerate(draws):
+        rank = _rank(int(lengths[draw].sum()), 50) - 1
         medians[index] = np.partition(whole[draw].ravel(), rank)[rank]
     return medians
 

@@ -40,6 +40,8 @@ def test_side_by_side(stereo_bench, tiny, tmp_path):
     one = receipt.subject("tiny@onnxruntime-cpu 64x96")
     assert one.closed.summary["total"].samples == 20
     assert len(one.open.samples_ms["response"]) + one.open.dropped == 20
+    assert sum(one.open.turns) == len(one.open.samples_ms["response"])
+    assert one.closed.turns == (10, 10)
     assert one.answer_px > 0
     assert one.details == {"threads": "1"}
     assert receipt.settings.rate_hz == 50

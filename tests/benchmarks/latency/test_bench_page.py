@@ -13,7 +13,12 @@ import pytest
 from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.evaluate import evaluate
 from litestereo.benchmarks.latency.layers import Layer, read_profile
-from litestereo.benchmarks.latency.page import accuracy_of, headline_metric, write_bench_page
+from litestereo.benchmarks.latency.page import (
+    METRIC_TITLES,
+    accuracy_of,
+    headline_metric,
+    write_bench_page,
+)
 from litestereo.benchmarks.latency.receipt import write_receipt
 from litestereo.benchmarks.latency.svg import COLORS, Point, Strip, bars, scatter, strips
 from litestereo.cli import bench_main
@@ -167,14 +172,24 @@ def test_points_stand_where_the_figures_say(page):
     assert "Accuracy against latency" in text
     assert re.search(r"las1@torch: 20(\.\d+)?, \d", text)
     assert "kitti, timed at 480x640" in text
+    for title in ("D1, %, all pixels", "bad-3, %, all pixels"):  # of KITTI 2015, and of 2012
+        assert title in text
 
 
 @pytest.mark.parametrize(
     ("name", "metric"),
-    [("kitti2015", "d1"), ("eth3d", "bad_1"), ("middeval3-H", "bad_2"), ("sceneflow", "epe")],
+    [
+        ("kitti2012", "bad_3"),
+        ("kitti2015", "d1"),
+        ("kitti", "d1"),
+        ("eth3d", "bad_1"),
+        ("middeval3-H", "bad_2"),
+        ("sceneflow", "epe"),
+    ],
 )
-def test_metric_is_the_benchmarks_own(name, metric):
+def test_metric_is_the_error_that_the_table_counts(name, metric):
     assert headline_metric(name) == metric
+    assert metric in METRIC_TITLES
 
 
 def test_profile_of_onnxruntime(tmp_path):

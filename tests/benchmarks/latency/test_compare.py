@@ -72,6 +72,29 @@ def test_other_machines_are_said(make_receipt, make_subject):
     )
 
 
+def test_what_ran_otherwise_is_said_of_each_subject(make_receipt, make_subject):
+    before = make_receipt(make_subject(details={"tf32 matmul": "False"}), make_subject("sgbm"))
+    changed = make_subject(
+        precision="int8",
+        inference_size=(480, 736),
+        artifact_sha256="cd" * 32,
+        details={"tf32 matmul": "True", "threads": "2"},
+    )
+    after = make_receipt(
+        changed,
+        make_subject("sgbm"),
+        settings=dataclasses.replace(before.settings, picture="another"),
+    )
+    assert compare_receipts(before, after).differences == (
+        "picture: A known samples, B another",
+        "las1@torch 480x640, precision: A fp32, B int8",
+        "las1@torch 480x640, inference size: A 480x640, B 480x736",
+        "las1@torch 480x640, artefact: A abababababab, B cdcdcdcdcdcd",
+        "las1@torch 480x640, tf32 matmul: A False, B True",
+        "las1@torch 480x640, threads: A None, B 2",
+    )
+
+
 def test_nothing_in_common(make_receipt, make_subject):
     one, other = make_receipt(make_subject()), make_receipt(make_subject("sgbm"))
     with pytest.raises(InputError, match="no subject in common"):

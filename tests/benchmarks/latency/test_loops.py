@@ -110,6 +110,7 @@ def test_closed_turn_counts_all_but_the_settling(clock):
     closed_turn(one, settle=2, block=10, sensor=Sensor())
     assert one.closed.stages_ms["total"] == [5.0] * 10
     assert one.closed.readings == [Reading(power_w=7.0)]
+    assert one.closed.turns == [10]
 
 
 def open_case(clock, *latencies_ms, frames):
@@ -131,6 +132,16 @@ def test_slow_subject_drops_overtaken_frames_and_takes_the_newest(clock):
     assert len(loop.stages_ms["response"]) + loop.dropped == 10
     np.testing.assert_allclose(loop.stages_ms["response"][:3], [250.0, 300.0, 250.0], atol=1e-6)
     assert loop.stages_ms["total"][0] == 250.0
+    assert loop.turns == [len(loop.stages_ms["total"])]
+
+
+def test_each_open_turn_keeps_its_own_length(clock):
+    one = case(Subject(clock, *[250.0] * 4, 20.0))
+    for _ in range(2):
+        open_turn(one, rate_hz=10.0, frames=10, sensor=NoSensor(), clock=clock, sleep=clock.sleep)
+    first, second = one.open.turns
+    assert first < second == 10
+    assert first + second == len(one.open.stages_ms["total"])
 
 
 def test_one_hiccup_delays_the_next_frame(clock):

@@ -57,7 +57,11 @@ CLOSED = ("subjects", 0, "closed")
         (("remark",), "hello", "missing or unknown fields: remark"),
         (("date",), 5, "receipt.date is 5; need a str"),
         (("settings", "block"), True, "receipt.settings.block is True; need a int"),
-        (("settings", "block"), 7, "does not follow from its samples"),
+        (("settings", "block"), 0, "block is 0; need at least 1"),
+        ((*CLOSED, "turns"), [10] * 59, "its turns are not as long as its samples"),
+        ((*CLOSED, "turns"), [610, -10], "its turns are not as long"),
+        ((*CLOSED, "turns"), [20] * 30, "does not follow from its samples"),
+        (("subjects", 0, "open", "turns"), ..., "does not say how long its turns were"),
         (("environment", "cpu", "cores"), "2", "receipt.environment.cpu.cores"),
         (("subjects", 0, "size"), [480], "receipt.subjects\\[0\\].size is .*need 2 items"),
         ((*CLOSED, "kind"), "ajar", "need \\('closed', 'open'\\)"),
@@ -76,6 +80,18 @@ def test_what_is_off_is_refused(content, path, value, message):
     receipt_from_json(content)
     with pytest.raises(InputError, match=message):
         receipt_from_json(change(content, path, value))
+
+
+def test_a_closed_loop_from_before_turns_were_kept_has_blocks(content):
+    for subject in content["subjects"]:
+        subject["open"] = None
+    older = receipt_from_json(change(content, (*CLOSED, "turns"), ...)).subjects[0].closed
+    assert older.turns is None
+    assert older.summary == receipt_from_json(content).subjects[0].closed.summary
+    with pytest.raises(InputError, match="does not follow from its samples"):
+        receipt_from_json(
+            change(change(content, (*CLOSED, "turns"), ...), ("settings", "block"), 7)
+        )
 
 
 @pytest.mark.parametrize("text", ["[]", "no json", '"text"'])

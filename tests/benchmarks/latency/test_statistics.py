@@ -5,6 +5,7 @@ import pytest
 
 from litestereo.benchmarks.latency.statistics import (
     Interval,
+    even_turns,
     format_ms,
     median_interval,
     percentile,
@@ -39,14 +40,14 @@ def test_known_samples():
     [(9, ""), (10, "p50"), (29, "p50"), (30, "p50 p90"), (60, "p50 p90 p95"), (299, "p50 p90 p95")],
 )
 def test_few_samples_tell_few_percentiles(count, told):
-    summary = summarize(list(range(1, count + 1)), block=10)
+    summary = summarize(list(range(1, count + 1)), turns=even_turns(count, block=10))
     names = ("p50", "p90", "p95", "p99")
     assert " ".join(name for name in names if getattr(summary, f"{name}_ms")) == told
     assert summary.max_ms == count
 
 
 def test_summary_of_known_samples():
-    summary = summarize([1.0, 3.0] * 50, block=10)
+    summary = summarize([1.0, 3.0] * 50, turns=[10] * 10)
     assert (summary.samples, summary.mean_ms, summary.p50_ms) == (100, 2.0, 1.0)
     assert summary.variation == pytest.approx(np.std([1.0, 3.0] * 50, ddof=1) / 2)
 
@@ -55,7 +56,7 @@ def test_interval_of_the_median_covers_the_truth_about_95_times_of_100():
     rng = np.random.default_rng(3)
     covered = 0
     for _ in range(100):
-        interval = median_interval(list(rng.normal(10, 1, 200)), block=5)
+        interval = median_interval(list(rng.normal(10, 1, 200)), turns=[5] * 40)
         covered += interval.low <= 10 <= interval.high
     assert 88 <= covered <= 100
 
@@ -64,19 +65,44 @@ def test_blocks_that_drift_widen_the_interval():
     rng = np.random.default_rng(5)
     steady = rng.normal(10, 0.1, 200)
     drifting = steady + np.repeat(rng.normal(0, 1, 20), 10)
-    calm, wild = (median_interval(list(values), block=10) for values in (steady, drifting))
+    calm, wild = (median_interval(list(values), turns=[10] * 20) for values in (steady, drifting))
     assert wild.high - wild.low > 5 * (calm.high - calm.low)
 
 
-def test_few_blocks_have_no_interval():
-    assert median_interval([1.0] * 40, block=10) is None
-    assert median_interval([1.0] * 50, block=10) == Interval(1.0, 1.0)
+def test_turns_of_unequal_length_are_resampled_whole():
+    rng = np.random.default_rng(7)
+    lengths = rng.integers(40, 61, 12)  # an open loop's turns; some frames were dropped
+    level = 10 * (1 + np.repeat(rng.normal(0, 0.08, 12), lengths))
+    samples = list(level + rng.normal(0, 0.05, len(level)))
+    turns, tens = (
+        median_interval(samples, turns=parts)
+        for parts in (lengths, even_turns(len(samples), block=10))
+    )
+    assert turns.low <= 10 <= turns.high
+    assert turns.high - turns.low > 1.7 * (tens.high - tens.low)
+
+
+def test_unequal_turns_are_drawn_as_they_are():
+    samples, lengths = [*[1.0] * 30, *[2.0] * 3, 3.0, *[4.0] * 2, 5.0], (30, 3, 1, 2, 1)
+    pieces = [[1.0] * 30, [2.0] * 3, [3.0], [4.0] * 2, [5.0]]
+    draws = np.random.default_rng(1).integers(0, 5, (2000, 5))
+    naive = [
+        np.quantile(np.concatenate([pieces[turn] for turn in draw]), 0.5, method="inverted_cdf")
+        for draw in draws
+    ]
+    low, high = np.percentile(naive, [2.5, 97.5], method="inverted_cdf")
+    assert median_interval(samples, turns=lengths) == Interval(low, high)
+
+
+def test_few_turns_have_no_interval():
+    assert median_interval([1.0] * 40, turns=[10] * 4) is None
+    assert median_interval([1.0] * 50, turns=[10] * 5) == Interval(1.0, 1.0)
 
 
 def test_noise_is_called_noise():
     rng = np.random.default_rng(1)
-    assert summarize(list(rng.uniform(1, 20, 60)), block=10).noisy
-    assert not summarize(list(rng.normal(10, 0.1, 600)), block=10).noisy
+    assert summarize(list(rng.uniform(1, 20, 60)), turns=[10] * 6).noisy
+    assert not summarize(list(rng.normal(10, 0.1, 600)), turns=[10] * 60).noisy
 
 
 def test_paired_ratios_cancel_drift():
