@@ -20,6 +20,7 @@ from litestereo.training.schedule import Schedule
 from litestereo.training.state import (
     Average,
     Progress,
+    Statistics,
     load_state,
     remove_leftovers,
     save_state,
@@ -76,6 +77,7 @@ class TrainingRun:
         _channels_last(network.to(device).train())
         self.optimizer = _optimizer(network, options)
         self.average = Average(network, decay=options.ema_decay)
+        self.statistics = Statistics(network)
         self.state_path = options.output / "state.pt"
         self.done = self._restored()
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
@@ -111,7 +113,7 @@ class TrainingRun:
         """Make steps until the end of the schedule or of the sitting; return the last log line.
 
         Raises:
-            TrainingError: the gradients stay without a finite value.
+            TrainingError: the gradients stay without a finite value, or the averaged weights do.
         """
         if self.group.rank == 0:
             self.options.output.mkdir(parents=True, exist_ok=True)
@@ -161,10 +163,12 @@ class TrainingRun:
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)
+        self.statistics.keep()
         loss, metrics = self.gradients(left, right, batch.disparity_px)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
         # The gradients are the mean over all ranks, so every rank decides alike.
         bad = ~torch.isfinite(norm)
+        self.statistics.restore(bad)
         self.skipped = (self.skipped + 1) * bad
         if self.group.device.type == "cuda":
             # The fused kernel looks at this flag itself: the host need not wait for the GPU.
@@ -175,7 +179,7 @@ class TrainingRun:
         self.schedule.advance()
         self.done.step, self.done.share = self.schedule.step, self.schedule.progress
         self.done.pairs += self.options.batch * self.group.world
-        self.average.update(self.network, step=self.done.step)
+        self.average.update(self.network, step=self.done.step, bad=bad)
         return loss, metrics
 
     def _check_skipped(self) -> None:
@@ -206,6 +210,8 @@ class TrainingRun:
         self.done.seconds = journal.seconds
         with journal.paused():
             if self.group.rank == 0:
+                # First, as it refuses weights that are not finite: the last checkpoint then stays.
+                network = self.average.network(self.network)
                 save_state(
                     self.state_path,
                     model=self.network,
@@ -213,7 +219,6 @@ class TrainingRun:
                     average=self.average,
                     progress=self.done,
                 )
-                network = self.average.network(self.network)
                 save_weights(network, self.options.output / "weights.safetensors", half=True)
         self.saved = time.monotonic()
 

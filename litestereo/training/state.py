@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from litestereo.errors import TrainingError
 from litestereo.models.weights import tensors_from
 
-__all__ = ["Average", "Progress", "load_state", "remove_leftovers", "save_state"]
+__all__ = ["Average", "Progress", "Statistics", "load_state", "remove_leftovers", "save_state"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,6 +40,45 @@ _PART = ".part"
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
+class Statistics:
+    """The floating-point buffers of a model (its norms' running statistics), to undo a bad batch.
+
+    They are overwritten where they lie, as a CUDA graph needs it, and nothing waits for a GPU.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Take the buffers.
+
+        Args:
+            model: whose buffers stay where they are in memory.
+        """
+        self._buffers = [b for b in model.buffers() if b.is_floating_point()]
+        self._kept = self._flat()
+
+    def keep(self) -> None:
+        """Remember the present values."""
+        self._kept = self._flat()
+
+    @torch.no_grad()
+    def restore(self, bad: Tensor) -> None:
+        """Bring the kept values back, all of them or those that are no longer finite.
+
+        Args:
+            bad: a boolean on the buffers' device; true brings all back.
+        """
+        now = self._flat()
+        values = torch.where(bad | ~torch.isfinite(now), self._kept, now)
+        torch._foreach_copy_(self._buffers, self._parts(values))
+
+    def _parts(self, values: Tensor) -> list[Tensor]:
+        parts = torch.split(values, [buffer.numel() for buffer in self._buffers])
+        return [part.view_as(b) for part, b in zip(parts, self._buffers, strict=True)]
+
+    def _flat(self) -> Tensor:
+        # One tensor, as some hundred small kernels a step would be felt on a GPU.
+        return torch.cat([buffer.detach().reshape(-1) for buffer in self._buffers])
+
+
 class Average:
     """Exponential moving average of a model's floating-point state, buffers included."""
 
@@ -54,19 +93,22 @@ class Average:
         self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module, *, step: int) -> None:
+    def update(self, model: nn.Module, *, step: int, bad: Tensor) -> None:
         """Move towards the model; early steps move faster, so that the start is forgotten.
 
         Args:
-            model: after the step.
+            model: after the step; its floating-point state is finite.
             step: counted from the start of the run.
+            bad: a boolean on the model's device; where it is true the average stays.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
         state = model.state_dict()
         floating = [k for k, v in self.values.items() if v.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.values[k] for k in floating], [state[k] for k in floating], 1 - decay
-        )
+        values = [self.values[k] for k in floating]
+        # As lerp with a weight that the host does not know.
+        moves = torch._foreach_sub([state[k] for k in floating], values)
+        torch._foreach_mul_(moves, (1 - decay) * ~bad)
+        torch._foreach_add_(values, moves)
         for key in self.values.keys() - set(floating):
             self.values[key].copy_(state[key])
 
@@ -75,7 +117,17 @@ class Average:
 
         Args:
             like: of the same architecture; it stays as it is.
+
+        Raises:
+            TrainingError: a weight is not finite, so that no file shall have it.
         """
+        sound = torch.stack([torch.isfinite(value).all() for value in self.values.values()])
+        if not bool(sound.all()):
+            names = [k for k, fine in zip(self.values, sound.tolist(), strict=True) if not fine]
+            raise TrainingError(
+                f"{len(names)} of the averaged tensors are not finite ({names[0]} first), and are "
+                "not saved; start again with a lower --learning-rate or from other weights"
+            )
         network = copy.deepcopy(like).eval()
         network.load_state_dict(self.values)
         return network
