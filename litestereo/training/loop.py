@@ -195,7 +195,7 @@ class TrainingRun:
         self._validation_due = False
         if not self.validator.scenes:
             return
-        with journal.paused():
+        with journal.paused(), self.schedule.paused():
             network = self.average.network(self.network)
             # Batch statistics differ a little between processes; the first one's are what is kept.
             self.group.share(network.state_dict().values())
@@ -208,7 +208,7 @@ class TrainingRun:
 
     def _save(self, journal: Journal) -> None:
         self.done.seconds = journal.seconds
-        with journal.paused():
+        with journal.paused(), self.schedule.paused():
             if self.group.rank == 0:
                 # First, as it refuses weights that are not finite: the last checkpoint then stays.
                 network = self.average.network(self.network)
