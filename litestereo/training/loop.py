@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import save_weights
 from litestereo.training.gradients import Gradients, ReplayedGradients, check_replay
 from litestereo.training.group import Group
+from litestereo.training.identity import identity_of
 from litestereo.training.journal import Journal
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
@@ -53,6 +55,7 @@ class TrainingRun:
         *,
         objective: Callable[[nn.Module], nn.Module],
         source: Callable[[int], Source],
+        pairs: Sequence[Scene] = (),
         group: Group | None = None,
         watch: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
@@ -64,8 +67,12 @@ class TrainingRun:
             objective: makes the module that returns loss and metrics.
             source: makes the stream of batches, given the step at which it begins, so that a
                 resumed run sees new ones.
+            pairs: the real ones that the stream is made of; none for rendered scenes.
             group: the processes that train together; None is this one alone.
             watch: told each line of the log.
+
+        Raises:
+            TrainingError: the output folder's state is of a run with other options.
         """
         self.options, self.group = options, group or Group()
         device = self.group.device
@@ -79,6 +86,7 @@ class TrainingRun:
         self.average = Average(network, decay=options.ema_decay)
         self.statistics = Statistics(network)
         self.state_path = options.output / "state.pt"
+        self.identity = identity_of(options, pairs)
         self.done = self._restored()
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
         self.source = source(self.done.step)
@@ -96,7 +104,11 @@ class TrainingRun:
         if not self.state_path.exists():
             return Progress()
         return load_state(
-            self.state_path, model=self.network, optimizer=self.optimizer, average=self.average
+            self.state_path,
+            model=self.network,
+            optimizer=self.optimizer,
+            average=self.average,
+            identity=self.identity,
         )
 
     def _wrapped(self, module: nn.Module) -> nn.Module:
@@ -218,6 +230,7 @@ class TrainingRun:
                     optimizer=self.optimizer,
                     average=self.average,
                     progress=self.done,
+                    identity=self.identity,
                 )
                 save_weights(network, self.options.output / "weights.safetensors", half=True)
         self.saved = time.monotonic()

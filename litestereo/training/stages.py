@@ -119,6 +119,7 @@ def make_truth_run(
         start_network(options.model, options.weights),
         objective=lambda network: Supervised(network, labels=labels),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
+        pairs=scenes,
         group=group,
         watch=watch,
     )
@@ -157,6 +158,7 @@ def make_self_run(
         start_network(options.model, options.weights or Path(options.teacher or "")),
         objective=objective,
         source=source,
+        pairs=scenes or (),
         group=group,
         watch=watch,
     )

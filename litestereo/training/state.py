@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from litestereo.errors import TrainingError
 from litestereo.models.weights import tensors_from
+from litestereo.training.identity import differences
 
 __all__ = ["Average", "Progress", "Statistics", "load_state", "remove_leftovers", "save_state"]
 
@@ -38,6 +40,10 @@ class Progress:
 
 _PART = ".part"
 _Network = TypeVar("_Network", bound=nn.Module)
+
+
+class _OtherRunError(TrainingError):
+    """The state is sound, but not of this run."""
 
 
 class Statistics:
@@ -140,6 +146,7 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     average: Average,
     progress: Progress,
+    identity: Mapping[str, object] | None = None,
 ) -> None:
     """Write the run's state beside `path` and move it into place in one act.
 
@@ -149,12 +156,14 @@ def save_state(
         optimizer: of that model.
         average: of its weights.
         progress: what the run has done.
+        identity: of the run, as `identity_of` has it.
     """
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": average.values,
         "progress": asdict(progress),
+        "identity": dict(identity or {}),
     }
     temporary = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
     try:
@@ -169,7 +178,12 @@ def save_state(
 
 
 def load_state(
-    path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average
+    path: Path,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average,
+    identity: Mapping[str, object] | None = None,
 ) -> Progress:
     """Restore a run from `path` and return what it had done.
 
@@ -178,18 +192,28 @@ def load_state(
         model: is filled.
         optimizer: is filled.
         average: is filled.
+        identity: of this run; None does not ask whose state it is.
 
     Raises:
-        TrainingError: the file is not a state of this model.
+        TrainingError: the file is not a state of this model, or of a run with other options. One
+            that does not tell its options, as older ones, is taken.
     """
     device = next(model.parameters()).device
     try:
         state: dict[str, Any] = tensors_from(path, device=device)
+        differs = differences(state.get("identity", {}), identity or {})
+        if differs:
+            raise _OtherRunError(
+                f"{path} is of another run: {differs}; give what it had, or choose another output "
+                "folder"
+            )
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         values: dict[str, Tensor] = state["average"]
         average.values = {k: values[k] for k in average.values}
         return Progress(**state["progress"])
+    except _OtherRunError:
+        raise
     except Exception as error:
         raise TrainingError(
             f"{path} is not a training state of this model ({error}); "

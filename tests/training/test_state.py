@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.training.group import Group
+from litestereo.training.identity import differences, identity_of
 from litestereo.training.loop import TrainingRun
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
@@ -134,3 +136,44 @@ def test_an_average_that_is_not_finite_is_not_saved(tmp_path):
     with pytest.raises(TrainingError, match="not finite"):
         again.average.network(Tiny())
     Average(Tiny(), decay=0.5).network(Tiny())
+
+
+def test_a_folder_of_another_run_is_refused_and_what_differs_is_named(tmp_path):
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    old.write_bytes(b"old")
+    new.write_bytes(b"new")
+    output = tmp_path / "run"
+    tiny_run(output, steps=1, weights=old).go()
+    moved = old.rename(tmp_path / "moved.safetensors")
+    on = tiny_run(output, steps=2, weights=moved, peak_learning_rate=1e-3, minutes=5.0).go()
+    assert on["step"] == 2
+    record = (output / "record.json").read_bytes()
+    for change, name in (
+        ({"seed": 9}, "seed was 1 and is now 9"),
+        ({"weights": new}, "weights was [0-9a-f]{12} and is now [0-9a-f]{12};"),
+        ({"model": "las2_s"}, "model was las1 and is now las2_s"),
+        ({"stage": "self"}, "stage was supervised and is now self"),
+    ):
+        with pytest.raises(TrainingError, match=f"of another run: {name}"):
+            tiny_run(output, **{"steps": 3, "weights": moved, **change})
+    assert (output / "record.json").read_bytes() == record
+
+
+def test_other_pairs_are_another_run(tmp_path):
+    """A pair that was trained on could else be among the judges of the next sitting."""
+    options = TrainOptions(output=tmp_path)
+    scenes = [Scene(f"scene{i}", "rig", tmp_path / "l.png", tmp_path / "r.png") for i in range(3)]
+    told = identity_of(options, scenes)
+    assert differences(told, identity_of(options, scenes[::-1])) == ""
+    assert differences(told, identity_of(options, scenes[:2])).startswith("pairs was 3 pairs ")
+    assert differences(told, identity_of(options, ())).endswith("is now None")
+
+
+def test_a_state_that_does_not_tell_its_run_goes_on(tmp_path):
+    tiny_run(tmp_path, steps=1).go()
+    state = torch.load(tmp_path / "state.pt")
+    del state["identity"]
+    torch.save(state, tmp_path / "state.pt")
+    assert tiny_run(tmp_path, steps=2, seed=5).go()["step"] == 2
+    with pytest.raises(TrainingError, match="seed was 5"):
+        tiny_run(tmp_path, steps=3, seed=6)
