@@ -19,6 +19,7 @@ from litestereo.training.journal import Journal
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
 from litestereo.training.schedule import Schedule
+from litestereo.training.split import check_apart
 from litestereo.training.state import (
     Average,
     Progress,
@@ -72,7 +73,8 @@ class TrainingRun:
             watch: told each line of the log.
 
         Raises:
-            TrainingError: the output folder's state is of a run with other options.
+            TrainingError: the output folder's state is of a run with other options, or a scene of
+                the validation is trained on.
         """
         self.options, self.group = options, group or Group()
         device = self.group.device
@@ -86,6 +88,8 @@ class TrainingRun:
         self.average = Average(network, decay=options.ema_decay)
         self.statistics = Statistics(network)
         self.state_path = options.output / "state.pt"
+        self.validator = Validator(options, self.group)
+        check_apart(pairs, self.validator.scenes)
         self.identity = identity_of(options, pairs)
         self.done = self._restored()
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
@@ -94,7 +98,6 @@ class TrainingRun:
         if options.cuda_graph:
             check_replay(self.module, self.group)
         self.gradients = (ReplayedGradients if options.cuda_graph else Gradients)(self.module)
-        self.validator = Validator(options, self.group)
         self.watch = watch
         self.skipped = torch.zeros((), device=device)
         self.saved = time.monotonic()

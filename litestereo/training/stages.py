@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import create, load_weights, model_spec
@@ -25,6 +26,7 @@ from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, crop_size, find_training_pairs
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
+from litestereo.training.split import check_apart
 from litestereo.training.teacher import open_teacher
 
 if TYPE_CHECKING:
@@ -82,7 +84,10 @@ def make_run(
     torch.manual_seed(options.seed)
     if options.stage == "real":
         assert options.pairs is not None
-        scenes = _labelled(options, find_training_pairs(options.pairs), group, progress)
+        scenes = find_training_pairs(options.pairs)
+        # The run asks too, but labels may take hours before.
+        check_apart(scenes, find_scenes(*options.validate).scenes if options.validate else ())
+        scenes = _labelled(options, scenes, group, progress)
         return make_truth_run(options, scenes, group=group, watch=watch, labels=True)
     if options.stage == "self":
         real = find_training_pairs(options.pairs) if options.pairs else None

@@ -16,7 +16,7 @@ from litestereo.benchmarks.scenes import DisparityFile
 from litestereo.cli import train_main
 from litestereo.errors import LiteStereoError, TrainingError
 from litestereo.models import create, load_weights, save_weights
-from litestereo.training.fine_tune import agrees_better, fine_tune, held_out
+from litestereo.training.fine_tune import agrees_better, fine_tune
 from litestereo.training.group import Group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
 from litestereo.training.loss import feature_loss
@@ -307,14 +307,6 @@ def test_a_folder_without_pairs_is_refused(tmp_path):
 
 
 # --- fine-tuning
-
-
-def test_the_last_fifth_is_held_out(known):
-    scenes = find_training_pairs(known)
-    trained, judges = held_out(scenes * 2)
-    assert len(judges) == 2
-    assert judges == (scenes * 2)[-2:]
-    assert len(trained) == 8
 
 
 def test_fine_tuning_with_truth_says_what_it_gained(tmp_path, known, capsys):
