@@ -25,6 +25,7 @@ from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import find_training_pairs
 from litestereo.training.split import held_out
 from litestereo.training.stages import make_self_run, make_truth_run, start_network
+from litestereo.training.validate import exact_float32
 
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
@@ -100,12 +101,13 @@ def fine_tune(
         run.go()
         old = start_network(options.model, options.weights).to(group.device).eval()
         new = run.average.network(run.network)
-        if known:
-            before, after = (_with_truth(network, judges) for network in (old, new))
-            better = after["epe"] < before["epe"]
-        else:
-            before, after = (_without_truth(network, judges, old=old) for network in (old, new))
-            better = agrees_better(before, after)
+        with exact_float32():
+            if known:
+                before, after = (_with_truth(network, judges) for network in (old, new))
+                better = after["epe"] < before["epe"]
+            else:
+                before, after = (_without_truth(network, judges, old=old) for network in (old, new))
+                better = agrees_better(before, after)
         path = options.output / "weights.safetensors"
         if group.rank == 0:
             shutil.copyfile(path, options.output / "adapted.safetensors")

@@ -215,6 +215,9 @@ class TrainingRun:
             # Batch statistics differ a little between processes; the first one's are what is kept.
             self.group.share(network.state_dict().values())
             figures = self.validator(network)
+            if self.done.best_of not in (None, self.validator.set_sha256):
+                self.done.best = None  # of other scenes, which does not compare
+            self.done.best_of = self.validator.set_sha256
             if self.done.best is None or figures["figure"] < self.done.best:
                 self.done.best = figures["figure"]
                 if self.group.rank == 0:

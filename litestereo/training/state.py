@@ -29,6 +29,7 @@ class Progress:
         share: of the schedule, 0 to 1.
         seconds: of training by the clock, validation and start-up left out.
         best: the smallest validation figure; None before the first validation.
+        best_of: hash of the scenes that it is of; None before, and in older states.
     """
 
     step: int = 0
@@ -36,6 +37,7 @@ class Progress:
     share: float = 0.0
     seconds: float = 0.0
     best: float | None = None
+    best_of: str | None = None
 
 
 _PART = ".part"
