@@ -54,7 +54,7 @@ class TrainingRun:
         options: TrainOptions,
         network: StereoNetwork,
         *,
-        objective: Callable[[nn.Module], nn.Module],
+        objective: Callable[[nn.Module, int], nn.Module],
         source: Callable[[int], Source],
         pairs: Sequence[Scene] = (),
         group: Group | None = None,
@@ -65,9 +65,9 @@ class TrainingRun:
         Args:
             options: of the run.
             network: with its start weights; moved to the group's device.
-            objective: makes the module that returns loss and metrics.
-            source: makes the stream of batches, given the step at which it begins, so that a
-                resumed run sees new ones.
+            objective: makes the module that returns loss and metrics, given the network and the
+                step at which it begins, so that a resumed run draws new numbers.
+            source: makes the stream of batches, given that step likewise.
             pairs: the real ones that the stream is made of; none for rendered scenes.
             group: the processes that train together; None is this one alone.
             watch: told each line of the log.
@@ -94,7 +94,7 @@ class TrainingRun:
         self.done = self._restored()
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
         self.source = source(self.done.step)
-        self.module = self._wrapped(objective(network))
+        self.module = self._wrapped(objective(network, self.done.step))
         if options.cuda_graph:
             check_replay(self.module, self.group)
         self.gradients = (ReplayedGradients if options.cuda_graph else Gradients)(self.module)

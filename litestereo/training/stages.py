@@ -36,6 +36,8 @@ __all__ = ["make_run", "make_self_run", "make_truth_run", "start_network", "trai
 
 # Layer scale starts at 1e-6 in the paper's long schedules; shorter ones need the blocks at once.
 _LAYER_SCALE = 0.1
+# Between the seeds of a step's ranks and those of the next step, 1009 on.
+_OF_PERTURBATIONS = 500
 
 _Watch = Callable[[dict[str, Any]], None]
 _Bar = Callable[[Iterable[Scene]], Iterable[Scene]]
@@ -95,7 +97,7 @@ def make_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=Supervised,
+        objective=lambda network, _: Supervised(network),
         source=lambda step: _rendered(options, group, step),
         group=group,
         watch=watch,
@@ -122,7 +124,7 @@ def make_truth_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=lambda network: Supervised(network, labels=labels),
+        objective=lambda network, _: Supervised(network, labels=labels),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
         pairs=scenes,
         group=group,
@@ -142,12 +144,13 @@ def make_self_run(
         watch: is told each line that is written.
     """
 
-    def objective(network: nn.Module) -> nn.Module:
+    def objective(network: nn.Module, step: int) -> nn.Module:
         source = Path(options.teacher) if options.teacher else options.weights
         return SelfDistillation(
             network,
             start_network(options.model, source).to(group.device),
-            seed=options.seed * 7919 + group.rank,
+            # Not the scenes' own seed, whose draws would go along with these.
+            seed=_seed(options, group, step) + _OF_PERTURBATIONS,
             truth_weight=options.truth_weight,
             feature_weight=options.feature_weight,
         )

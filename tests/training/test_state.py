@@ -60,7 +60,7 @@ def tiny_run(output, *, source=None, group=CPU, **options):
     return TrainingRun(
         TrainOptions(output=output, batch=2, height=64, width=64, **options),
         Tiny(),
-        objective=Objective,
+        objective=lambda network, _: Objective(network),
         source=lambda _: source or Source(),
         group=group,
     )

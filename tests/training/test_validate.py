@@ -71,7 +71,7 @@ def constant_run(output, *, validate, **options):
     return TrainingRun(
         TrainOptions(output=output, batch=1, height=64, width=64, validate=(validate,), **options),
         Constant(),
-        objective=Objective,
+        objective=lambda network, _: Objective(network),
         source=lambda _: Source(),
         group=CPU,
     )
