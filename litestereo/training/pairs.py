@@ -140,7 +140,7 @@ class PairStream:
         )
         left, right = (picture.permute(0, 3, 1, 2).float() for picture in (left, right))
         if self._draw is not None:
-            left, right = perturb(self._draw, left, right)
+            left, right, _ = perturb(self._draw, left, right)
         return Batch(left, right, truth[:, None], torch.isfinite(truth[:, None]))
 
     def close(self) -> None:
