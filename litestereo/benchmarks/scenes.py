@@ -62,16 +62,20 @@ class DisparityFile:
         path: the file.
         scale: what the stored values are divided by.
         key: name of the array in an NPZ; None takes the first.
+        zero_known: 0 is a disparity, that of the sky, and negative ones count as 0; data sets
+            store 0 where nothing is known.
     """
 
     path: Path
     scale: float = 1.0
     key: str | None = None
+    zero_known: bool = False
 
     def read(self) -> npt.NDArray[np.float32]:
-        """Return (H, W) float32 pixels, NaN where the file says unknown (0, NaN or infinite).
+        """Return (H, W) float32 pixels, NaN where the file says unknown (NaN, infinite, mostly 0).
 
-        SceneFlow and some PFM writers store negative disparities, so their size counts.
+        SceneFlow and some PFM writers store negative disparities, so their size counts, unless
+        `zero_known`.
 
         Raises:
             InputError: the file is missing or is no disparity map.
@@ -81,8 +85,10 @@ class DisparityFile:
             raise InputError(f"{self.path} has shape {stored.shape}; a disparity map is (H, W)")
         disparity_px: npt.NDArray[np.float32]
         with np.errstate(all="ignore"):  # what overflows or is no number is unknown, see below
-            disparity_px = np.abs(stored.astype(np.float32)) / np.float32(self.scale)
-        disparity_px[~(np.isfinite(disparity_px) & (disparity_px > 0))] = np.nan
+            disparity_px = stored.astype(np.float32) / np.float32(self.scale)
+        disparity_px = np.maximum(disparity_px, 0) if self.zero_known else np.abs(disparity_px)
+        known = np.isfinite(disparity_px) & (self.zero_known | (disparity_px > 0))
+        disparity_px[~known] = np.nan
         return disparity_px
 
     def _stored(self) -> npt.NDArray[Any]:

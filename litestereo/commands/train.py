@@ -194,7 +194,9 @@ class _Progress:
             return
         if self._bar is None:
             self._bar = typer.progressbar(length=1000, label="training", file=sys.stderr)
-        self._bar.label = f"step {line['step']}, EPE {line['epe_px']:.2f} px"
+        epe_px = line.get("epe_px")  # which no pair without ground truth has
+        shown = f"loss {line['loss']:.3f}" if epe_px is None else f"EPE {epe_px:.2f} px"
+        self._bar.label = f"step {line['step']}, {shown}"
         self._bar.update(round(1000 * line["progress"]) - self._bar.pos)
 
 

@@ -23,14 +23,15 @@ from litestereo.training.group import joined_group
 from litestereo.training.labels import consistent, flipped_pair
 from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import find_training_pairs
+from litestereo.training.split import held_out
 from litestereo.training.stages import make_self_run, make_truth_run, start_network
+from litestereo.training.validate import exact_float32
 
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
 
-__all__ = ["FineTuneResult", "agrees_better", "fine_tune", "held_out"]
+__all__ = ["FineTuneResult", "agrees_better", "fine_tune"]
 
-_HELD_OUT_SHARE = 5
 _MINIMUM_PAIRS = 3
 _Watch = Callable[[dict[str, Any]], None]
 
@@ -65,19 +66,6 @@ class FineTuneResult:
         return {**asdict(self), "weights": str(self.weights)}
 
 
-def held_out(scenes: Sequence[Scene]) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
-    """Return the pairs to train on and those to judge by: the last fifth, at least one.
-
-    The last ones in order of set and name, not each fifth: frames of a recording look like their
-    neighbours, and what looks like a trained frame is no judge.
-
-    Args:
-        scenes: in order of set and name.
-    """
-    count = max(1, len(scenes) // _HELD_OUT_SHARE)
-    return tuple(scenes[:-count]), tuple(scenes[-count:])
-
-
 def fine_tune(
     options: TrainOptions, folder: Path, *, watch: _Watch = lambda _: None
 ) -> FineTuneResult:
@@ -93,7 +81,7 @@ def fine_tune(
         watch: is told each line that is written.
 
     Raises:
-        TrainingError: fewer than three pairs.
+        TrainingError: fewer than three pairs, or all of one scene.
         LiteStereoError: weights or pictures cannot be used.
     """
     scenes = find_training_pairs(folder)
@@ -113,12 +101,13 @@ def fine_tune(
         run.go()
         old = start_network(options.model, options.weights).to(group.device).eval()
         new = run.average.network(run.network)
-        if known:
-            before, after = (_with_truth(network, judges) for network in (old, new))
-            better = after["epe"] < before["epe"]
-        else:
-            before, after = (_without_truth(network, judges, old=old) for network in (old, new))
-            better = agrees_better(before, after)
+        with exact_float32():
+            if known:
+                before, after = (_with_truth(network, judges) for network in (old, new))
+                better = after["epe"] < before["epe"]
+            else:
+                before, after = (_without_truth(network, judges, old=old) for network in (old, new))
+                better = agrees_better(before, after)
         path = options.output / "weights.safetensors"
         if group.rank == 0:
             shutil.copyfile(path, options.output / "adapted.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,18 +102,20 @@ class Journal:
 
         Args:
             loss: a number, on any device.
-            metrics: numbers by name.
+            metrics: numbers by name; those that are NaN are left out.
             rate: the learning rate.
         """
         value = float(loss.detach())  # waits for the GPU, so the time below is true
         steps, seconds = self._done.step - self._mark_step, time.monotonic() - self._mark
         self._mark_step, self._mark = self._done.step, time.monotonic()
+        told = {name: float(metric) for name, metric in metrics.items()}
         line = {
             "step": self._done.step,
             "progress": round(self._done.share, 5),
             "pairs": self._done.pairs,
             "loss": round(value, 4),
-            **{name: round(float(metric), 3) for name, metric in metrics.items()},
+            # Without ground truth there is no error, which is not the same as one of 0.
+            **{name: round(x, 3) for name, x in told.items() if not math.isnan(x)},
             "learning_rate": rate,
             "minutes": round(self.seconds / 60, 3),
         }

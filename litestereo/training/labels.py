@@ -17,7 +17,7 @@ from litestereo.training.teacher import Teacher
 
 __all__ = ["consistent", "flipped_pair", "label_pairs", "masked_label", "near_edge"]
 
-_FORM = "1"
+_FORM = "2"
 """Counts up when labels or masks are made otherwise, so that old files are not taken."""
 
 _CONSISTENT_PX = 1.0
@@ -55,7 +55,7 @@ def label_pairs(
             label = masked_label(teacher, *scene.load_pair())
             np.savez_compressed(content, disparity_px=label)
             write_atomic(path, content.getvalue())
-        truth = DisparityFile(path, key="disparity_px")
+        truth = DisparityFile(path, key="disparity_px", zero_known=True)
         labelled.append(replace(scene, truth=truth, visibility=None))
     return tuple(labelled)
 
@@ -68,15 +68,16 @@ def _key(scene: Scene, teacher_sha256: str) -> str:
 
 
 def masked_label(teacher: Teacher, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> _Map:
-    """Return the teacher's disparity, NaN where both views disagree by 1 px or at an edge.
+    """Return the teacher's disparity, from 0 up; NaN where both views disagree by 1 px or at edges.
 
     Args:
         teacher: matches a pair.
         left: (H, W, 3) uint8 RGB, rectified.
         right: same of the right camera.
     """
-    disparity_px = teacher(left, right)
-    of_right = teacher(*flipped_pair(left, right))[:, ::-1]
+    # What is a little below 0 is the sky.
+    disparity_px = np.maximum(teacher(left, right), 0)
+    of_right = np.maximum(teacher(*flipped_pair(left, right)), 0)[:, ::-1]
     kept = consistent(disparity_px, of_right) & ~near_edge(disparity_px)
     return np.where(kept, disparity_px, np.float32(np.nan))
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import save_weights
 from litestereo.training.gradients import Gradients, ReplayedGradients, check_replay
 from litestereo.training.group import Group
+from litestereo.training.identity import identity_of
 from litestereo.training.journal import Journal
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
 from litestereo.training.schedule import Schedule
+from litestereo.training.split import check_apart
 from litestereo.training.state import (
     Average,
     Progress,
+    Statistics,
     load_state,
     remove_leftovers,
     save_state,
@@ -50,8 +54,9 @@ class TrainingRun:
         options: TrainOptions,
         network: StereoNetwork,
         *,
-        objective: Callable[[nn.Module], nn.Module],
+        objective: Callable[[nn.Module, int], nn.Module],
         source: Callable[[int], Source],
+        pairs: Sequence[Scene] = (),
         group: Group | None = None,
         watch: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
@@ -60,11 +65,16 @@ class TrainingRun:
         Args:
             options: of the run.
             network: with its start weights; moved to the group's device.
-            objective: makes the module that returns loss and metrics.
-            source: makes the stream of batches, given the step at which it begins, so that a
-                resumed run sees new ones.
+            objective: makes the module that returns loss and metrics, given the network and the
+                step at which it begins, so that a resumed run draws new numbers.
+            source: makes the stream of batches, given that step likewise.
+            pairs: the real ones that the stream is made of; none for rendered scenes.
             group: the processes that train together; None is this one alone.
             watch: told each line of the log.
+
+        Raises:
+            TrainingError: the output folder's state is of a run with other options, or a scene of
+                the validation is trained on.
         """
         self.options, self.group = options, group or Group()
         device = self.group.device
@@ -76,15 +86,18 @@ class TrainingRun:
         _channels_last(network.to(device).train())
         self.optimizer = _optimizer(network, options)
         self.average = Average(network, decay=options.ema_decay)
+        self.statistics = Statistics(network)
         self.state_path = options.output / "state.pt"
+        self.validator = Validator(options, self.group)
+        check_apart(pairs, self.validator.scenes)
+        self.identity = identity_of(options, pairs)
         self.done = self._restored()
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
         self.source = source(self.done.step)
-        self.module = self._wrapped(objective(network))
+        self.module = self._wrapped(objective(network, self.done.step))
         if options.cuda_graph:
             check_replay(self.module, self.group)
         self.gradients = (ReplayedGradients if options.cuda_graph else Gradients)(self.module)
-        self.validator = Validator(options, self.group)
         self.watch = watch
         self.skipped = torch.zeros((), device=device)
         self.saved = time.monotonic()
@@ -94,7 +107,11 @@ class TrainingRun:
         if not self.state_path.exists():
             return Progress()
         return load_state(
-            self.state_path, model=self.network, optimizer=self.optimizer, average=self.average
+            self.state_path,
+            model=self.network,
+            optimizer=self.optimizer,
+            average=self.average,
+            identity=self.identity,
         )
 
     def _wrapped(self, module: nn.Module) -> nn.Module:
@@ -111,7 +128,7 @@ class TrainingRun:
         """Make steps until the end of the schedule or of the sitting; return the last log line.
 
         Raises:
-            TrainingError: the gradients stay without a finite value.
+            TrainingError: the gradients stay without a finite value, or the averaged weights do.
         """
         if self.group.rank == 0:
             self.options.output.mkdir(parents=True, exist_ok=True)
@@ -161,10 +178,12 @@ class TrainingRun:
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)
+        self.statistics.keep()
         loss, metrics = self.gradients(left, right, batch.disparity_px)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
         # The gradients are the mean over all ranks, so every rank decides alike.
         bad = ~torch.isfinite(norm)
+        self.statistics.restore(bad)
         self.skipped = (self.skipped + 1) * bad
         if self.group.device.type == "cuda":
             # The fused kernel looks at this flag itself: the host need not wait for the GPU.
@@ -175,7 +194,7 @@ class TrainingRun:
         self.schedule.advance()
         self.done.step, self.done.share = self.schedule.step, self.schedule.progress
         self.done.pairs += self.options.batch * self.group.world
-        self.average.update(self.network, step=self.done.step)
+        self.average.update(self.network, step=self.done.step, bad=bad)
         return loss, metrics
 
     def _check_skipped(self) -> None:
@@ -191,11 +210,14 @@ class TrainingRun:
         self._validation_due = False
         if not self.validator.scenes:
             return
-        with journal.paused():
+        with journal.paused(), self.schedule.paused():
             network = self.average.network(self.network)
             # Batch statistics differ a little between processes; the first one's are what is kept.
             self.group.share(network.state_dict().values())
             figures = self.validator(network)
+            if self.done.best_of not in (None, self.validator.set_sha256):
+                self.done.best = None  # of other scenes, which does not compare
+            self.done.best_of = self.validator.set_sha256
             if self.done.best is None or figures["figure"] < self.done.best:
                 self.done.best = figures["figure"]
                 if self.group.rank == 0:
@@ -204,16 +226,18 @@ class TrainingRun:
 
     def _save(self, journal: Journal) -> None:
         self.done.seconds = journal.seconds
-        with journal.paused():
+        with journal.paused(), self.schedule.paused():
             if self.group.rank == 0:
+                # First, as it refuses weights that are not finite: the last checkpoint then stays.
+                network = self.average.network(self.network)
                 save_state(
                     self.state_path,
                     model=self.network,
                     optimizer=self.optimizer,
                     average=self.average,
                     progress=self.done,
+                    identity=self.identity,
                 )
-                network = self.average.network(self.network)
                 save_weights(network, self.options.output / "weights.safetensors", half=True)
         self.saved = time.monotonic()
 

@@ -47,23 +47,34 @@ def smooth_l1(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return (loss * valid).sum() / valid.sum().clamp(min=1)
 
 
-def feature_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+def feature_loss(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], *, hidden: Tensor | None = None
+) -> Tensor:
     """Return 1 - cosine between feature vectors, averaged over places and then over the maps.
 
     Args:
         student: maps of (B, C, H, W), any precision.
         teacher: maps of the same shapes.
+        hidden: (B, 1, H', W') bool of the picture, true where the student sees nothing; a place
+            counts by the share of it that is seen.
     """
-    angles = [
-        1 - F.cosine_similarity(mine.float(), theirs.float(), dim=1).mean()
-        for mine, theirs in zip(student, teacher, strict=True)
-    ]
-    return torch.stack(angles).mean()
+    losses = []
+    for mine, theirs in zip(student, teacher, strict=True):
+        apart = 1 - F.cosine_similarity(mine.float(), theirs.float(), dim=1)
+        if hidden is None:
+            losses.append(apart.mean())
+            continue
+        size = (mine.shape[-2], mine.shape[-1])
+        seen = 1 - F.adaptive_avg_pool2d(hidden.float(), size)[:, 0]
+        losses.append((apart * seen).sum() / seen.sum().clamp(min=1e-6))
+    return torch.stack(losses).mean()
 
 
 @torch.no_grad()
 def training_metrics(prediction: Tensor, truth_px: Tensor, valid: Tensor) -> dict[str, Tensor]:
     """Return the end-point error (px), and the shares (%) worse than 1 px and of KITTI's D1.
+
+    All are NaN where no pixel is valid.
 
     Args:
         prediction: (B, 1, H, W), pixels.
@@ -71,7 +82,7 @@ def training_metrics(prediction: Tensor, truth_px: Tensor, valid: Tensor) -> dic
         valid: which pixels count.
     """
     error = (prediction - truth_px).abs()
-    count = valid.sum().clamp(min=1)
+    count = valid.sum()
     bad1 = (error > 1) & valid
     d1 = (error > 3) & (error > 0.05 * truth_px) & valid
     return {

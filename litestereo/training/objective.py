@@ -100,13 +100,14 @@ class SelfDistillation(nn.Module):
         """
         with torch.no_grad():
             wanted = _stages(self._teacher[0], left, right)
-            seen_left, seen_right = perturb(self._draw, left, right)
+            seen_left, seen_right, hidden = perturb(self._draw, left, right)
         seen = _stages(self.network, seen_left, seen_right)
         everywhere = torch.ones_like(truth_px, dtype=torch.bool)
         follow = smooth_l1(seen.disparity, wanted.disparity, everywhere)
-        features = feature_loss(
-            (*seen.features_left, *seen.features_right),
-            (*wanted.features_left, *wanted.features_right),
+        # What is hidden is to be filled in by the disparity; its features the student cannot know.
+        features = 0.5 * (
+            feature_loss(seen.features_left, wanted.features_left)
+            + feature_loss(seen.features_right, wanted.features_right, hidden=hidden)
         )
         loss = follow + self.feature_weight * features
         supervised, metrics = _truth_loss(seen, truth_px)

@@ -140,7 +140,7 @@ class PairStream:
         )
         left, right = (picture.permute(0, 3, 1, 2).float() for picture in (left, right))
         if self._draw is not None:
-            left, right = perturb(self._draw, left, right)
+            left, right, _ = perturb(self._draw, left, right)
         return Batch(left, right, truth[:, None], torch.isfinite(truth[:, None]))
 
     def close(self) -> None:
@@ -176,8 +176,9 @@ def _cropped(
     new = max(size[1], round(width * scale)), max(size[0], round(height * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     left, right = (cv2.resize(picture, new, interpolation=how) for picture in (left, right))
-    # Nearest: a mean over an edge would be a disparity that nothing has.
-    disparity_px = cv2.resize(disparity_px, new, interpolation=cv2.INTER_NEAREST)
+    # Nearest: a mean over an edge would be a disparity that nothing has. The exact one takes pixel
+    # centres as the pictures do; INTER_NEAREST lies half a pixel of the larger size beside them.
+    disparity_px = cv2.resize(disparity_px, new, interpolation=cv2.INTER_NEAREST_EXACT)
     disparity_px = disparity_px * np.float32(new[0] / width)
     disparity_px[~np.isfinite(disparity_px)] = np.inf
     top = int(rng.integers(new[1] - size[0] + 1))

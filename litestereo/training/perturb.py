@@ -19,7 +19,7 @@ _PATCHES = 3
 
 
 @torch.no_grad()
-def perturb(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def perturb(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Change the colours of a batch, often differently in both eyes, and hide parts of the right.
 
     Args:
@@ -28,7 +28,8 @@ def perturb(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         right: likewise.
 
     Returns:
-        Both pictures, float32 whole numbers in 0..255.
+        Both pictures, float32 whole numbers in 0..255, and (B, 1, H, W) bool, true where the right
+        one is hidden.
     """
     pair = torch.stack([left, right], 1).float() / 255
     pair = _jitter(draw, pair)
@@ -37,7 +38,8 @@ def perturb(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     pair = grey(draw, pair)
     pair = jpeg(draw, pair.clamp(0, 1))
     pair = (pair.clamp(0, 1) * 255).round()
-    return pair[:, 0].contiguous(), _erased(draw, pair[:, 1])
+    right, hidden = _erased(draw, pair[:, 1])
+    return pair[:, 0].contiguous(), right, hidden
 
 
 def _jitter(draw: Draw, pair: Tensor) -> Tensor:
@@ -61,7 +63,7 @@ def _jitter(draw: Draw, pair: Tensor) -> Tensor:
     return pair.clamp(1e-4, 1) ** gamma.exp()
 
 
-def _erased(draw: Draw, right: Tensor) -> Tensor:
+def _erased(draw: Draw, right: Tensor) -> tuple[Tensor, Tensor]:
     """Cover up to three rectangles of half of the right pictures with their mean colour.
 
     What is hidden from one eye must be filled in from its surroundings (as in RAFT-Stereo).
@@ -80,4 +82,4 @@ def _erased(draw: Draw, right: Tensor) -> Tensor:
         inside = (row >= top) & (row < top + tall) & (column >= start) & (column < start + wide)
         hidden |= inside & used
     mean = F.adaptive_avg_pool2d(right, 1).round()
-    return torch.where(hidden[:, None], mean, right).contiguous()
+    return torch.where(hidden[:, None], mean, right).contiguous(), hidden[:, None]

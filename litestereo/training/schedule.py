@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from litestereo.training.options import TrainOptions
 
@@ -32,7 +34,8 @@ class Schedule:
     """Progress from 0 to 1: by steps, or by the clock where the schedule fits the sitting.
 
     By the clock no pace needs to be known, and a resumed run spreads what is left of the schedule
-    over its own sitting. Time starts to count with the second step: the first one compiles.
+    over its own sitting. Time starts to count with the second step: the first one compiles. Pauses,
+    as for a validation, do not move it either: what is left then goes by faster.
     """
 
     def __init__(self, options: TrainOptions, *, step: int = 0, progress: float = 0.0) -> None:
@@ -65,6 +68,16 @@ class Schedule:
         self._steady = self._steady or time.monotonic()
         if not self.options.fit_schedule:
             self.progress = self.step / self.options.steps
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let no progress be made inside; the sitting still ends when it would have ended."""
+        self._base = self.clock()[0]
+        try:
+            yield
+        finally:
+            if self._steady is not None:
+                self._steady = time.monotonic()
 
     def clock(self) -> tuple[float, bool]:
         """Return the progress by this process's clock, and whether the sitting is over."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import create, load_weights, model_spec
@@ -25,6 +26,7 @@ from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, crop_size, find_training_pairs
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
+from litestereo.training.split import check_apart
 from litestereo.training.teacher import open_teacher
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ __all__ = ["make_run", "make_self_run", "make_truth_run", "start_network", "trai
 
 # Layer scale starts at 1e-6 in the paper's long schedules; shorter ones need the blocks at once.
 _LAYER_SCALE = 0.1
+# Between the seeds of a step's ranks and those of the next step, 1009 on.
+_OF_PERTURBATIONS = 500
 
 _Watch = Callable[[dict[str, Any]], None]
 _Bar = Callable[[Iterable[Scene]], Iterable[Scene]]
@@ -82,7 +86,10 @@ def make_run(
     torch.manual_seed(options.seed)
     if options.stage == "real":
         assert options.pairs is not None
-        scenes = _labelled(options, find_training_pairs(options.pairs), group, progress)
+        scenes = find_training_pairs(options.pairs)
+        # The run asks too, but labels may take hours before.
+        check_apart(scenes, find_scenes(*options.validate).scenes if options.validate else ())
+        scenes = _labelled(options, scenes, group, progress)
         return make_truth_run(options, scenes, group=group, watch=watch, labels=True)
     if options.stage == "self":
         real = find_training_pairs(options.pairs) if options.pairs else None
@@ -90,7 +97,7 @@ def make_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=Supervised,
+        objective=lambda network, _: Supervised(network),
         source=lambda step: _rendered(options, group, step),
         group=group,
         watch=watch,
@@ -117,8 +124,9 @@ def make_truth_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=lambda network: Supervised(network, labels=labels),
+        objective=lambda network, _: Supervised(network, labels=labels),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
+        pairs=scenes,
         group=group,
         watch=watch,
     )
@@ -136,12 +144,13 @@ def make_self_run(
         watch: is told each line that is written.
     """
 
-    def objective(network: nn.Module) -> nn.Module:
+    def objective(network: nn.Module, step: int) -> nn.Module:
         source = Path(options.teacher) if options.teacher else options.weights
         return SelfDistillation(
             network,
             start_network(options.model, source).to(group.device),
-            seed=options.seed * 7919 + group.rank,
+            # Not the scenes' own seed, whose draws would go along with these.
+            seed=_seed(options, group, step) + _OF_PERTURBATIONS,
             truth_weight=options.truth_weight,
             feature_weight=options.feature_weight,
         )
@@ -157,6 +166,7 @@ def make_self_run(
         start_network(options.model, options.weights or Path(options.teacher or "")),
         objective=objective,
         source=source,
+        pairs=scenes or (),
         group=group,
         watch=watch,
     )

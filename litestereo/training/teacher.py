@@ -152,11 +152,14 @@ class ForeignTeacher:
             return disparity_from_padded(self._run(padded_left, padded_right), frame)
         cv2 = import_cv2("resizing pictures")
         (height, width), (new_height, new_width) = left.shape[:2], self._size
-        small = [
-            cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA)
-            for picture in (left, right)
+        # Each side is shrunk by areas, else grown linearly: grown by areas, pixels become blocks.
+        least = min(width, new_width), min(height, new_height)
+        shrunk = [cv2.resize(each, least, interpolation=cv2.INTER_AREA) for each in (left, right)]
+        fitted = [
+            cv2.resize(each, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+            for each in shrunk
         ]
-        disparity = cv2.resize(self._run(*small), (width, height), interpolation=cv2.INTER_LINEAR)
+        disparity = cv2.resize(self._run(*fitted), (width, height), interpolation=cv2.INTER_LINEAR)
         scaled: NDArray[np.float32] = disparity * np.float32(width / new_width)
         return scaled
 

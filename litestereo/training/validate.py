@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,13 +22,33 @@ from litestereo.training.options import TrainOptions
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
 
-__all__ = ["Validator"]
+__all__ = ["Validator", "exact_float32"]
 
 _METRICS = ("epe", "bad_2", "d1")
 
 
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Let float32 mean float32 on a GPU inside, as `stereo-eval` has it: training allows TF32.
+
+    Kernels are not tuned inside either: each size of picture would be tried with all of them.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
 class Validator:
-    """Scores networks on the folders of `validate`; the processes of a run share the scenes."""
+    """Scores networks on the folders of `validate`; the processes of a run share the scenes.
+
+    Attributes:
+        scenes: sorted by set and name.
+        set_sha256: of the scenes' names; figures compare where it is the same.
+    """
 
     def __init__(self, options: TrainOptions, group: Group) -> None:
         """Find the scenes; none are scored where no folder is given.
@@ -38,6 +61,8 @@ class Validator:
             InputError: a folder holds no scene.
         """
         self.scenes = find_scenes(*options.validate).scenes if options.validate else ()
+        keys = "\n".join(scene.key for scene in self.scenes)
+        self.set_sha256 = hashlib.sha256(keys.encode()).hexdigest()
         self._group = group
         self._interval_s = 60 * options.validate_minutes
         self._last = time.monotonic()
@@ -60,15 +85,18 @@ class Validator:
             network: in evaluation mode.
 
         Raises:
-            TrainingError: no scene could be scored.
+            TrainingError: a scene cannot be read, or none has ground truth.
         """
         mine = self.scenes[self._group.rank :: self._group.world]
-        # Each size of picture would else be tried with all kernels anew.
-        tuning, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
-        try:
+        with exact_float32():
             report = evaluate(TorchMatcher(network), Found(mine, ()))
-        finally:
-            torch.backends.cudnn.benchmark = tuning
+        broken = self._group.gather(report.broken)
+        if broken:
+            raise TrainingError(
+                f"{len(broken)} scenes of --validate cannot be scored ({broken[0].name}: "
+                f"{broken[0].problem}), and figures over other scenes would not compare; mend or "
+                "remove them, and call again to go on"
+            )
         results = sorted(self._group.gather(report.scenes), key=lambda scene: scene.key)
         figures = _figures(group_results(results))
         if not figures:

@@ -162,7 +162,7 @@ def test_average_follows_and_keeps_counters():
     with torch.no_grad():
         model.weight.fill_(3.0)
         model.num_batches_tracked.fill_(7)
-    average.update(model, step=1_000_000)
+    average.update(model, step=1_000_000, bad=torch.tensor(False))
     assert torch.equal(average.values["weight"], torch.full((2,), 2.0))
     assert average.values["num_batches_tracked"] == 7
 

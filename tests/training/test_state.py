@@ -1,0 +1,179 @@
+"""What a run keeps: no bad batch gets into it, and it says whose it is."""
+
+import pytest
+import torch
+from torch import nn
+
+from litestereo.benchmarks.scenes import Scene
+from litestereo.errors import TrainingError
+from litestereo.training.group import Group
+from litestereo.training.identity import differences, identity_of
+from litestereo.training.loop import TrainingRun
+from litestereo.training.options import TrainOptions
+from litestereo.training.scenes.stream import Batch
+from litestereo.training.state import Average, Statistics
+
+CPU = Group(device=torch.device("cpu"))
+
+
+class Tiny(nn.Module):
+    """A network with the norms of ours and next to no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.last = nn.Conv2d(4, 1, 1)
+
+    def forward(self, left):
+        return self.last(self.norm(self.first(left / 255)))
+
+
+class Objective(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, left, right, truth):
+        loss = (self.network(left) - truth).abs().mean()
+        return loss, {"epe_px": loss.detach()}
+
+
+class Source:
+    """Seeded pairs; those of `bad` have one pixel that is no number."""
+
+    def __init__(self, *, bad=(), device="cpu"):
+        self.number, self.bad, self.device = 0, bad, device
+
+    def next(self):
+        self.number += 1
+        generator = torch.Generator().manual_seed(self.number)
+        left = torch.rand(2, 3, 64, 64, generator=generator) * 255
+        if self.number in self.bad:
+            left[0, 0, 0, 0] = torch.inf
+        left = left.to(self.device)
+        truth = torch.full((2, 1, 64, 64), 5.0, device=self.device)
+        return Batch(left, left, truth, truth > 0)
+
+
+def tiny_run(output, *, source=None, group=CPU, **options):
+    torch.manual_seed(0)
+    return TrainingRun(
+        TrainOptions(output=output, batch=2, height=64, width=64, **options),
+        Tiny(),
+        objective=lambda network, _: Objective(network),
+        source=lambda _: source or Source(),
+        group=group,
+    )
+
+
+def test_a_batch_that_is_not_finite_changes_nothing_that_is_kept(tmp_path):
+    run = tiny_run(tmp_path, source=Source(bad={3}), steps=5)
+    for _ in range(2):
+        run.advance(run.source.next())
+    before = {
+        **{f"network.{k}": v.clone() for k, v in run.network.state_dict().items()},
+        **{f"average.{k}": v.clone() for k, v in run.average.values.items()},
+    }
+    run.advance(run.source.next())
+    after = {
+        **{f"network.{k}": v for k, v in run.network.state_dict().items()},
+        **{f"average.{k}": v for k, v in run.average.values.items()},
+    }
+    assert int(run.skipped) == 1
+    for name, value in before.items():
+        if "num_batches" not in name:
+            assert torch.equal(after[name], value), name
+    run.go()
+    assert int(run.skipped) == 0
+    assert not torch.equal(
+        run.average.values["norm.running_mean"], before["average.norm.running_mean"]
+    )
+    assert all(torch.isfinite(v).all() for v in run.average.values.values())
+    assert (tmp_path / "weights.safetensors").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_nor_does_it_on_a_gpu(tmp_path, cuda_graph):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here")
+    source = Source(bad={1, 3}, device="cuda")
+    group = Group(device=torch.device("cuda"))
+    run = tiny_run(tmp_path, source=source, group=group, steps=5, cuda_graph=cuda_graph)
+    run.go()
+    assert all(torch.isfinite(v).all() for v in run.network.state_dict().values())
+    assert all(torch.isfinite(v).all() for v in run.average.values.values())
+    assert (run.network.norm.running_mean != 0).any()
+
+
+def test_statistics_are_restored_where_they_lie():
+    """A CUDA graph writes to the memory that it was recorded with."""
+    norm = nn.BatchNorm1d(3)
+    norm.register_buffer("scale", torch.ones(()))
+    statistics, place = Statistics(norm), norm.running_mean.data_ptr()
+    for bad in (False, True):
+        with torch.no_grad():
+            norm.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
+            statistics.keep()
+            norm.running_mean.copy_(torch.tensor([4.0, torch.nan, 6.0]))
+        statistics.restore(torch.tensor(bad))
+        assert norm.running_mean.tolist() == ([1.0, 2.0, 3.0] if bad else [4.0, 2.0, 6.0])
+    assert norm.running_mean.data_ptr() == place
+    assert norm.running_var.tolist() == [1.0] * 3
+    assert norm.scale.shape == ()
+
+
+def test_an_average_that_is_not_finite_is_not_saved(tmp_path):
+    run = tiny_run(tmp_path, steps=2)
+    run.go()
+    files = [tmp_path / "state.pt", tmp_path / "weights.safetensors"]
+    kept = [path.read_bytes() for path in files]
+    again = tiny_run(tmp_path, steps=4)
+    again.average.values["norm.running_var"][0] = torch.nan
+    with pytest.raises(TrainingError, match=r"not finite \(norm\.running_var first\)"):
+        again.go()
+    assert [path.read_bytes() for path in files] == kept
+    with pytest.raises(TrainingError, match="not finite"):
+        again.average.network(Tiny())
+    Average(Tiny(), decay=0.5).network(Tiny())
+
+
+def test_a_folder_of_another_run_is_refused_and_what_differs_is_named(tmp_path):
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    old.write_bytes(b"old")
+    new.write_bytes(b"new")
+    output = tmp_path / "run"
+    tiny_run(output, steps=1, weights=old).go()
+    moved = old.rename(tmp_path / "moved.safetensors")
+    on = tiny_run(output, steps=2, weights=moved, peak_learning_rate=1e-3, minutes=5.0).go()
+    assert on["step"] == 2
+    record = (output / "record.json").read_bytes()
+    for change, name in (
+        ({"seed": 9}, "seed was 1 and is now 9"),
+        ({"weights": new}, "weights was [0-9a-f]{12} and is now [0-9a-f]{12};"),
+        ({"model": "las2_s"}, "model was las1 and is now las2_s"),
+        ({"stage": "self"}, "stage was supervised and is now self"),
+    ):
+        with pytest.raises(TrainingError, match=f"of another run: {name}"):
+            tiny_run(output, **{"steps": 3, "weights": moved, **change})
+    assert (output / "record.json").read_bytes() == record
+
+
+def test_other_pairs_are_another_run(tmp_path):
+    """A pair that was trained on could else be among the judges of the next sitting."""
+    options = TrainOptions(output=tmp_path)
+    scenes = [Scene(f"scene{i}", "rig", tmp_path / "l.png", tmp_path / "r.png") for i in range(3)]
+    told = identity_of(options, scenes)
+    assert differences(told, identity_of(options, scenes[::-1])) == ""
+    assert differences(told, identity_of(options, scenes[:2])).startswith("pairs was 3 pairs ")
+    assert differences(told, identity_of(options, ())).endswith("is now None")
+
+
+def test_a_state_that_does_not_tell_its_run_goes_on(tmp_path):
+    tiny_run(tmp_path, steps=1).go()
+    state = torch.load(tmp_path / "state.pt")
+    del state["identity"]
+    torch.save(state, tmp_path / "state.pt")
+    assert tiny_run(tmp_path, steps=2, seed=5).go()["step"] == 2
+    with pytest.raises(TrainingError, match="seed was 5"):
+        tiny_run(tmp_path, steps=3, seed=6)
