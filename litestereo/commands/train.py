@@ -150,6 +150,11 @@ def train(
         cuda_graph=cuda_graph,
         seed=seed,
     )
+    from litestereo.packages import TRAIN_PACKAGES, require_packages
+    from litestereo.runtime.opencv import import_cv2
+
+    require_packages(*TRAIN_PACKAGES, purpose="training", extra="train")
+    import_cv2("drawing scenes and reading pictures")
     if profile:
         from litestereo.training.profile import profile_training
 
