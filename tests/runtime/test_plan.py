@@ -104,7 +104,26 @@ def test_a_smaller_size_is_taken_where_only_that_keeps_the_rate(tmp_path):
     plan = make_plan(request(), measurements=measured(tmp_path, subject(p99=99), small))
     assert (plan.option.scale, plan.option.inference_size) == (0.5, (384, 640))
     plan = make_plan(request(rate_hz=500), measurements=measured(tmp_path, subject(), small))
-    assert "no measured model keeps 2.0 ms" in plan.why
+    assert "at 384x640, the smallest size that was measured" in plan.why
+
+
+def test_nothing_is_concluded_about_sizes_that_were_not_measured(tmp_path):
+    """What was measured is too slow; whether a smaller size is quick enough nobody knows."""
+    found = measured(tmp_path, subject(p50=90, p99=99), subject("las2_h", p50=190, p99=199))
+    plan = make_plan(request(), measurements=found)
+    assert plan.option.scale == 0.75
+    assert plan.model == "las1"
+    assert "the smallest size that was measured, the quickest takes p99 99.0 ms on" in plan.why
+    assert "more than 33.3 ms; how long smaller sizes take is not known" in plan.why
+    assert "stereo-bench las1@tensorrt --size" in plan.why
+    assert "latency       not measured" in plan_text(plan)
+    smallest = plan.options[-1].inference_size
+    everything = measured(tmp_path, subject(p99=99), subject(size=smallest, p50=50, p99=60))
+    plan = make_plan(request(), measurements=everything)
+    assert plan.option.inference_size == smallest
+    assert plan.why.endswith(
+        "p99 60.0 ms on a GPU (las1, tensorrt, fp16), more than 33.3 ms; lower the rate"
+    )
 
 
 def test_disparities_that_turn_negative_are_said():
