@@ -175,8 +175,13 @@ def run(
         int | None, typer.Option(min=1, show_default="all", help="Of a stream: stop after so many.")
     ] = None,
     save_every: Annotated[
-        int, typer.Option(min=0, help="Of a stream: write each so many results; 0 writes none.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0,
+            show_default="1; of cameras 30",
+            help="Of a stream: write each so many results; 0 writes none.",
+        ),
+    ] = None,
     metrics: Annotated[
         Path | None,
         typer.Option(show_default=False, help="Of a stream: keep Prometheus counters in a file."),
@@ -263,15 +268,15 @@ def run(
         gpu=GpuOptions(cache_dir=engine_cache, progress=say),
     ) as engine:
         if streams:
-            streamed = run_stream(engine, request, progress=say)
-            print(json.dumps(streamed, indent=1))
+            streamed = run_stream(engine, request, progress=say, stopped=_print_json)
+            _print_json(streamed)
             if not streamed["health"]["frames_out"]:
                 say("no pair gave a result")
                 raise typer.Exit(1)
             return
         reports = _watched(run_pairs(engine, sources, options=options), total=len(sources))
         summary = batch_summary(engine, reports)
-    print(json.dumps(summary, indent=1))
+    _print_json(summary)
     if summary["failed"]:
         say(f"{summary['failed']} of {len(sources)} pairs failed")
         raise typer.Exit(1)
@@ -293,6 +298,10 @@ def _checked_pictures(pictures: list[str], *, demo: bool, side_by_side: bool) ->
             "or try --demo"
         )
     return pictures
+
+
+def _print_json(summary: dict[str, Any]) -> None:
+    print(json.dumps(summary, indent=1), flush=True)
 
 
 def _watched(reports: Any, *, total: int) -> list[Any]:  # noqa: ANN401 - PairReport, not loaded yet

@@ -39,6 +39,8 @@ from litestereo.runtime.visualize import robust_maximum_px
 __all__ = ["StreamRequest", "run_stream"]
 
 Image = NDArray[np.uint8]
+# A camera has no end: all that is asked for of each of its results would fill any disk.
+_CAMERA_SAVE_EVERY = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class StreamRequest:
         max_age_ms: greatest age of a result.
         shrinks: sizes to step down to under overload, as parts of the full one.
         frames: stop after so many results; None goes on to the source's end.
-        save_every: write each so many results; 0 writes none.
+        save_every: write each so many results; 0 writes none; None writes all of files and each
+            30th of cameras.
         metrics: file that is kept up to date with the health in Prometheus' text format; where it
             cannot be, that is said, and the stream goes on.
         reconnects: how often in a row a lost source is opened again.
@@ -74,7 +77,7 @@ class StreamRequest:
     max_age_ms: float | None = None
     shrinks: tuple[float, ...] = ()
     frames: int | None = None
-    save_every: int = 1
+    save_every: int | None = None
     metrics: Path | None = None
     reconnects: int = 0
     jitter: bool = False
@@ -94,6 +97,13 @@ class StreamRequest:
             raise InputError("--shrink and --max-age belong to a deadline; give its --rate, too")
         if self.output.names_a_file:
             raise InputError(f"output {self.output.output} is one file; a stream needs a folder")
+
+    @property
+    def saved_every(self) -> int:
+        """Each so many results are written; 0: none."""
+        if self.save_every is not None:
+            return self.save_every
+        return _CAMERA_SAVE_EVERY if self.cameras else 1
 
     def source(self) -> FrameSource:
         """Return the source; cameras that are numbers are OpenCV's indices."""
@@ -115,7 +125,11 @@ class StreamRequest:
 
 
 def run_stream(
-    engine: StereoEngine, request: StreamRequest, *, progress: Callable[[str], None]
+    engine: StereoEngine,
+    request: StreamRequest,
+    *,
+    progress: Callable[[str], None],
+    stopped: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run to the source's end, the asked number of results, or Ctrl-C; return a summary for JSON.
 
@@ -123,6 +137,8 @@ def run_stream(
         engine: that computes.
         request: what to do.
         progress: takes a line of health now and then.
+        stopped: takes the summary where a handler of a signal ends the run by SystemExit, which is
+            raised on.
     """
     request = dataclasses.replace(request, output=with_own_metric(request.output, engine))
     metric = MetricRun(request.output.metric, engine=engine) if request.output.metric else None
@@ -130,7 +146,27 @@ def run_stream(
     stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
     writer = _Writer(engine, request, metric)
     reporter = _Reporter(stream, request, progress)
+    if request.cameras and request.save_every is None:
+        folder, every = request.output.output, request.saved_every
+        progress(f"each {every}th result is written to {folder}; --save-every changes that")
     jitter = JitterMeter() if request.jitter else None
+
+    def summary(ended: str) -> dict[str, Any]:
+        found = {
+            "model": engine.manifest.model,
+            "weights_sha256": engine.manifest.weights_sha256,
+            "exported_by": engine.manifest.litestereo_version,
+            "ended": ended,
+            "saved": writer.saved,
+            "health": stream.health,
+            "steps": [dataclasses.asdict(step) for step in stream.steps],
+        }
+        if jitter is None:
+            return found
+        # One who stops early gets what there is.
+        few = ended == "interrupt" and jitter.frames < 2
+        return {**found, "jitter": None if few else jitter.report()}
+
     ended = "source"
     try:
         for count, result in enumerate(stream, start=1):
@@ -143,19 +179,14 @@ def run_stream(
                 break
     except KeyboardInterrupt:
         ended = "interrupt"
+    except SystemExit:
+        stream.close()
+        stopped(summary("interrupt"))
+        raise
     finally:
         stream.close()
         reporter.tell(last=True)
-    summary = {
-        "model": engine.manifest.model,
-        "weights_sha256": engine.manifest.weights_sha256,
-        "exported_by": engine.manifest.litestereo_version,
-        "ended": ended,
-        "saved": writer.saved,
-        "health": stream.health,
-        "steps": [dataclasses.asdict(step) for step in stream.steps],
-    }
-    return summary if jitter is None else {**summary, "jitter": jitter.report()}
+    return summary(ended)
 
 
 def _preparing(
@@ -191,7 +222,7 @@ class _Writer:
     def take(self, result: StreamResult) -> None:
         """Write a result if it is its turn; refuse a rig whose first pair looks swapped."""
         self._count += 1
-        every = self._request.save_every
+        every = self._request.saved_every
         if self._count > 1 and (every == 0 or (self._count - 1) % every):
             return
         pair = StereoPair(*rgb_pair(result.left, result.right))

@@ -12,7 +12,7 @@ from litestereo.cli import run_main
 from litestereo.errors import InputError
 from litestereo.runtime.batch import OutputOptions
 from litestereo.runtime.engine import StereoEngine
-from litestereo.runtime.stream import CameraOptions, command
+from litestereo.runtime.stream import CameraOptions, RepeatedPair, command
 
 SIZE = (64, 96)
 K_TXT = "80 0 47.5 0 80 31.5 0 0 1\n0.1\n"
@@ -85,6 +85,49 @@ def test_the_jitter_of_a_stream(capsys, tmp_path, artifact, rig):
     # The six pictures grow brighter by 20 each, and the stand-in answers half of that.
     assert summary["jitter"]["median_px"] == pytest.approx(np.std(10 * np.arange(6), ddof=1), 1e-4)
     assert summary["jitter"]["jumps"] == 1
+
+
+@pytest.mark.parametrize(("after", "jitter"), [(1, None), (4, 4)])
+def test_a_signal_does_not_lose_the_summary(tmp_path, artifact, rig, after, jitter):
+    request = command.StreamRequest(
+        folders=(rig,),
+        output=OutputOptions(tmp_path / "out", allow_swapped=True),
+        save_every=0,
+        jitter=True,
+        report_every_s=0.0,
+    )
+    said, kept = [], []
+
+    def stopping(line):
+        said.append(line)
+        if len(said) == after:
+            raise SystemExit(143)
+
+    with StereoEngine.load(artifact) as engine, pytest.raises(SystemExit) as leaving:
+        command.run_stream(engine, request, progress=stopping, stopped=kept.append)
+    assert leaving.value.code == 143
+    (summary,) = kept
+    assert summary["ended"] == "interrupt"
+    assert summary["health"]["frames_out"] == after
+    assert (summary["jitter"] and summary["jitter"]["frames"]) == jitter
+
+
+def test_of_a_camera_not_every_result_is_written(capsys, tmp_path, artifact, monkeypatch):
+    picture = textured(20)
+    monkeypatch.setattr(
+        command,
+        "cameras",
+        lambda *_, options: RepeatedPair(picture, picture, rate_hz=500, frames=40),
+    )
+    arguments = ("--camera", 0, "--model", artifact, "--allow-swapped", "--frames", 31)
+    # Live, so that pairs may be dropped: of those that come out the first and the 31st, if any.
+    monkeypatch.setattr(RepeatedPair, "live", False)
+    summary, words = run(capsys, *arguments, "-o", tmp_path / "some")
+    assert summary["saved"] == 2
+    assert f"each 30th result is written to {tmp_path / 'some'}; --save-every" in words
+    summary, words = run(capsys, *arguments, "-o", tmp_path / "all", "--save-every", 1)
+    assert summary["saved"] == 31
+    assert "each" not in words
 
 
 def test_some_frames_of_a_stream_with_depth(capsys, tmp_path, artifact, rig):
