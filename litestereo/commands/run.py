@@ -34,7 +34,8 @@ def run(
         typer.Argument(
             metavar="LEFT RIGHT",
             show_default=False,
-            help="Two files, two folders, or two quoted patterns; with --side-by-side any number.",
+            help="Two files, two folders, or two quoted patterns; with --side-by-side a file, "
+            "folders or patterns.",
         ),
     ] = None,
     output: Annotated[
@@ -205,12 +206,32 @@ def run(
     streams = bool(video or camera or folder)
     if streams and (pictures or demo or side_by_side):
         raise typer.BadParameter("a stream takes its pairs from one place; give no LEFT RIGHT")
+    if not streams:
+        _refuse_unused(
+            {
+                "--rate": rate,
+                "--max-age": max_age,
+                "--shrink": shrink,
+                "--frames": frames,
+                "--jitter": jitter,
+                "--metrics": metrics,
+                "--save-every": save_every is not None,
+                "--reconnects": reconnects,
+                "--realtime": realtime,
+                "--camera-size": camera_size,
+                "--camera-format": camera_format,
+            },
+            "belongs to a stream; add --camera, --video or --folder, or leave it out",
+        )
     texts = (
         [] if streams else _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
     )
     metric_only = depth or exr or cloud or second_pass or rectified or baseline is not None
+    metric_only = bool(metric_only or near or far or min_confidence or speckle)
     if metric_only and not (calib or model.endswith(".onnx")):
-        raise typer.BadParameter("depth and clouds need a calibration; add --calib FILE")
+        raise typer.BadParameter(
+            "depth, its limits and clouds need a calibration; add --calib FILE"
+        )
 
     from litestereo.runtime.batch import OutputOptions, batch_summary, run_pairs
     from litestereo.runtime.engine import StereoEngine
@@ -290,14 +311,43 @@ def _checked_pictures(pictures: list[str], *, demo: bool, side_by_side: bool) ->
         from litestereo.assets import demo_pair
 
         return [str(path) for path in demo_pair()]
+    if side_by_side and len(pictures) == 2 and all(Path(text).is_file() for text in pictures):
+        raise typer.BadParameter(
+            f"with --side-by-side each picture holds both eyes, and {pictures[0]} and "
+            f"{pictures[1]} are two: leave it out if they are left and right, else give their "
+            "folder or a quoted pattern"
+        )
     if side_by_side and pictures:
         return pictures
     if len(pictures) != 2:
-        raise typer.BadParameter(
-            f"need LEFT and RIGHT, got {len(pictures)} pictures; quote patterns ('left/*.png'), "
+        raise typer.BadParameter(_not_a_pair(pictures))
+    return pictures
+
+
+def _not_a_pair(pictures: list[str]) -> str:
+    """Return what to say where LEFT and RIGHT are not two."""
+    if len(pictures) != 1:
+        return (
+            f"need LEFT and RIGHT, got {len(pictures)}; quote patterns ('left/*.png'), "
             "or try --demo"
         )
-    return pictures
+    from litestereo.calibration.sources import VIDEO_SUFFIXES
+
+    (given,) = pictures
+    if Path(given).is_dir():
+        advice = f"for a folder with left and right in it: --folder {given}"
+    elif Path(given).suffix.lower() in VIDEO_SUFFIXES:
+        advice = f"for a video that holds both eyes side by side: --video {given}"
+    else:
+        advice = f"for a picture that holds both eyes: --side-by-side {given}"
+    return f"need LEFT and RIGHT, got {given} alone; {advice}"
+
+
+def _refuse_unused(options: dict[str, object], why: str) -> None:
+    """Refuse the first option that was given and that nothing would look at."""
+    for name, value in options.items():
+        if value:
+            raise typer.BadParameter(f"{name} {why}")
 
 
 def _print_json(summary: dict[str, Any]) -> None:

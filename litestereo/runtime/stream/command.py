@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from litestereo.runtime.batch import (
     OutputOptions,
     as_seen,
     check_order,
+    depth_notes,
     output_targets,
+    pair_notes,
     with_own_metric,
     write_outputs,
 )
@@ -144,7 +146,7 @@ def run_stream(
     metric = MetricRun(request.output.metric, engine=engine) if request.output.metric else None
     prepare = None if metric is None else _preparing(metric, progress)
     stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
-    writer = _Writer(engine, request, metric)
+    writer = _Writer(engine, request, metric, progress)
     reporter = _Reporter(stream, request, progress)
     if request.cameras and request.save_every is None:
         folder, every = request.output.output, request.saved_every
@@ -210,11 +212,16 @@ class _Writer:
     """Writes results, all in one colour scale: the first one's, unless one is given."""
 
     def __init__(
-        self, engine: StereoEngine, request: StreamRequest, metric: MetricRun | None
+        self,
+        engine: StereoEngine,
+        request: StreamRequest,
+        metric: MetricRun | None,
+        progress: Callable[[str], None],
     ) -> None:
         self._engine = engine
         self._request = request
         self._metric = metric
+        self._progress = progress
         self._options = request.output
         self._count = 0
         self.saved = 0
@@ -226,8 +233,10 @@ class _Writer:
         if self._count > 1 and (every == 0 or (self._count - 1) % every):
             return
         pair = StereoPair(*rgb_pair(result.left, result.right))
-        if self._count == 1 and not self._options.allow_swapped:
-            check_order(pair)
+        if self._count == 1:
+            self._tell(pair_notes(pair))
+            if not self._options.allow_swapped:
+                check_order(pair)
         if every == 0:
             return
         pair = as_seen(self._engine, pair)
@@ -241,13 +250,20 @@ class _Writer:
             targets["view"] = self._options.output / "view.html"
         write_outputs(pair, result.stereo, targets=targets, options=self._options)
         if self._metric is not None:
-            self._metric.write(
+            facts = self._metric.write(
                 pair,
                 result.stereo,
                 targets=targets,
                 max_color_px=self._options.max_color_px,
             )
+            if not self.saved:
+                self._tell(depth_notes(facts))
         self.saved += 1
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        """Say what was noticed of the first pair; the others come from the same cameras."""
+        for note in notes:
+            self._progress(f"first pair: {note}")
 
 
 class _Reporter:
