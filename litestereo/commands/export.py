@@ -171,6 +171,10 @@ def export(
         from litestereo.export.int8_engine import fp16_beside
 
         fp16_beside(output, options)  # refuses a name in use before the search for INT8's blocks
+    if engine:
+        from litestereo.runtime.tensorrt.library import require_tensorrt
+
+        require_tensorrt()
     report = export_artifact(options, output=output, progress=say)
     say(f"{report.size_bytes / 1e6:.1f} MB, {sum(report.histogram.values())} nodes")
     if not (engine and int8):

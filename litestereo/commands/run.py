@@ -255,6 +255,8 @@ def run(
             limits=DepthOptions(near, far, min_confidence),
         )
     options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric, view)
+    if save_every != 0:
+        options.require_place()
     if streams:
         from litestereo.runtime.stream.camera_sources import CameraOptions
         from litestereo.runtime.stream.command import StreamRequest, run_stream

@@ -53,6 +53,7 @@ from litestereo.export.rectification import (
 )
 from litestereo.export.sensitivity_curve import write_curve
 from litestereo.export.simplify import simplify
+from litestereo.runtime.files import require_writable
 
 __all__ = ["ExportReport", "export", "for_engines", "fp16_graph", "fp32_graph"]
 
@@ -87,6 +88,7 @@ def export(
         progress: gets lines for a person.
     """
     require_onnx_suffix(output)
+    require_writable(output)
     if options.int8 is not None:
         # Before the minutes that tracing takes.
         require_fitting(load_set(options.int8.calibration).pairs, size=options.size)

@@ -13,6 +13,7 @@ from litestereo.errors import EngineError, InputError
 from litestereo.runtime.disparity_io import write_npy, write_pfm, write_picture, write_png16
 from litestereo.runtime.doctor.pair import quick_findings
 from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.files import require_writable
 from litestereo.runtime.geometry.metric import MetricOptions, MetricRun
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.pair_order import pair_order
@@ -71,6 +72,14 @@ class OutputOptions:
                 f"output {self.output} is a {self.output.suffix} file; give a folder or a .png, "
                 "and ask for other formats with --png16, --pfm or --npy"
             )
+
+    def require_place(self) -> None:
+        """Raise where the results cannot be written, before there are any.
+
+        Raises:
+            LiteStereoError: `output` is not a place to write to.
+        """
+        require_writable(self.output, folder=not self.names_a_file)
 
     @property
     def names_a_file(self) -> bool:
