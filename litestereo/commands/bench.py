@@ -19,6 +19,7 @@ from litestereo.commands.shared import (
     run_command,
     say,
     stdout_columns,
+    with_joined_size,
 )
 
 __all__ = ["bench_main"]
@@ -277,7 +278,7 @@ def bench_main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = with_joined_size(arguments, "--size")
     names = {command.name for command in bench_app.registered_commands}
     if given and given[0] not in {*names, "-h", "--help", "--version"}:
         given.insert(0, "run")

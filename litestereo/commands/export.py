@@ -16,6 +16,7 @@ from litestereo.commands.shared import (
     example,
     run_command,
     say,
+    with_split_size,
 )
 
 __all__ = ["export_main"]
@@ -75,7 +76,9 @@ def export(
     ] = None,
     camera_size: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="H W", show_default="the calibration's", help="Of --calib: raw size."),
+        typer.Option(
+            metavar="H W", show_default="the calibration's", help="Of --calib: raw size, or HxW."
+        ),
     ] = None,
     baseline: Annotated[
         float | None,
@@ -216,4 +219,5 @@ def export_main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    return run_command(export_app, name="stereo-export", arguments=arguments)
+    given = with_split_size(arguments, "--camera-size")
+    return run_command(export_app, name="stereo-export", arguments=given)

@@ -20,6 +20,7 @@ from litestereo.commands.shared import (
     example,
     run_command,
     say,
+    with_split_size,
 )
 
 __all__ = ["run_main"]
@@ -140,7 +141,9 @@ def run(
     ] = None,
     camera_size: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="H W", show_default="the driver's", help="Of the cameras' pictures."),
+        typer.Option(
+            metavar="H W", show_default="the driver's", help="Or HxW, of the cameras' pictures."
+        ),
     ] = None,
     camera_format: Annotated[
         str | None,
@@ -377,4 +380,5 @@ def run_main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    return run_command(run_app, name="stereo-run", arguments=arguments)
+    given = with_split_size(arguments, "--camera-size")
+    return run_command(run_app, name="stereo-run", arguments=given)

@@ -183,6 +183,9 @@ def test_command(capsys, tmp_path):
     known = ("--near", 0.5, "--far", 10, "--size", 720, 1280)
     assert status_of("--focal", 700, "--baseline", 0.12, *known) == 0
     assert "run at        736x1280" in capsys.readouterr().out
+    for size in (["--size", "720x1280"], ["--size=720x1280"]):
+        assert status_of("--focal", 700, "--baseline", 0.12, *known[:4], *size) == 0
+        assert "run at        736x1280" in capsys.readouterr().out
     path = tmp_path / "K.txt"
     path.write_text("700 0 640 0 700 360 0 0 1\n120\n")
     assert status_of("--calib", path, *known, "--json") == 0

@@ -32,7 +32,7 @@ def parse_size(text: str) -> tuple[int, int]:
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     if not all(_SMALLEST_PX <= side <= _LARGEST_PX for side in size):
         raise InputError(
-            f"size is {text!r}; need HEIGHTxWIDTH such as 480x640, "
+            f"size is {text!r}; need HEIGHTxWIDTH such as 480x640 (or 480 640), "
             f"each from {_SMALLEST_PX} to {_LARGEST_PX}"
         )
     return size

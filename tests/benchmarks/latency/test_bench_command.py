@@ -52,7 +52,7 @@ def test_json_is_the_receipt(stereo_bench, tiny):
 
 
 def test_several_sizes(stereo_bench, tiny):
-    _, out, _ = stereo_bench(tiny, *QUICK, "--size", "32x64")
+    _, out, _ = stereo_bench(*QUICK, "--size", "32", "64", tiny)
     assert "tiny@onnxruntime-cpu 64x96" in out
     assert "tiny@onnxruntime-cpu 32x64" in out
     assert out.splitlines()[3].startswith("---")  # a line between sizes

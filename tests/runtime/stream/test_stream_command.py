@@ -198,10 +198,11 @@ def test_what_is_asked_of_a_camera_reaches_it(capsys, artifact, monkeypatch):
         raise InputError("seen")
 
     monkeypatch.setattr(command, "cameras", opened)
-    arguments = ["--camera", "2", "--camera", "/dev/cam", "--camera-size", "720", "1280"]
-    assert run_main([*arguments, "--camera-format", "MJPG", "--model", str(artifact)]) == 1
-    assert asked["devices"] == (2, "/dev/cam")
-    assert asked["options"] == CameraOptions(size=(720, 1280), fourcc="MJPG")
+    for size in (["720", "1280"], ["720x1280"]):
+        arguments = ["--camera", "2", "--camera", "/dev/cam", "--camera-size", *size]
+        assert run_main([*arguments, "--camera-format", "MJPG", "--model", str(artifact)]) == 1
+        assert asked["devices"] == (2, "/dev/cam")
+        assert asked["options"] == CameraOptions(size=(720, 1280), fourcc="MJPG")
 
 
 def test_a_stream_without_a_result_is_a_failure(capsys, tmp_path, artifact):
