@@ -148,9 +148,6 @@ def run_stream(
     stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
     writer = _Writer(engine, request, metric, progress)
     reporter = _Reporter(stream, request, progress)
-    if request.cameras and request.save_every is None:
-        folder, every = request.output.output, request.saved_every
-        progress(f"each {every}th result is written to {folder}; --save-every changes that")
     jitter = JitterMeter() if request.jitter else None
 
     def summary(ended: str) -> dict[str, Any]:
@@ -258,6 +255,9 @@ class _Writer:
             )
             if not self.saved:
                 self._tell(depth_notes(facts))
+        if not self.saved and self._request.save_every is None and every > 1:
+            folder = self._options.output
+            self._progress(f"each {every}th result is written to {folder}; --save-every changes it")
         self.saved += 1
 
     def _tell(self, notes: Sequence[str]) -> None:
@@ -284,7 +284,9 @@ class _Reporter:
         if now_s < self._next_s and not last:
             return
         self._next_s = now_s + self._request.report_every_s
-        self._progress(self._stream.health_line())
+        # Of a source that could not be opened the error says more.
+        if not last or self._stream.health["frames_in"]:
+            self._progress(self._stream.health_line())
         if self._request.metrics is not None:
             self._write(self._request.metrics)
 

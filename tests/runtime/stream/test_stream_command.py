@@ -184,6 +184,18 @@ def test_what_cannot_be_streamed_is_one_line(capsys, artifact, arguments, words)
     assert said.out == ""
 
 
+def test_a_missing_calibration_is_said_before_the_camera_is_opened(capsys, tmp_path, artifact):
+    arguments = ["--camera", "/dev/no_such", "--depth", "--calib", str(tmp_path / "rig.yaml")]
+    assert run_main([*arguments, "--model", str(artifact)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"calibration {tmp_path / 'rig.yaml'} is not there; check the path" in line
+
+
+def test_a_source_that_does_not_open_has_no_line_of_health(capsys, artifact):
+    assert run_main(["--video", "no.mp4", "--model", str(artifact)]) == 1
+    assert " Hz" not in capsys.readouterr().err
+
+
 def test_a_stream_takes_no_pictures(capsys):
     with pytest.raises(SystemExit) as leaving:
         run_main(["left.png", "right.png", "--camera", "0"])
