@@ -101,3 +101,10 @@ def test_a_missing_package_for_gpu_memory_is_found_too(monkeypatch):
     monkeypatch.setattr(library, "choose_binding", missing)
     with pytest.raises(EngineError, match="no pycuda"):
         library.require_tensorrt()
+
+
+def test_the_plugin_prints_its_usage(capsys):
+    assert plugin_main(["--help"]) == 0
+    assert "litestereo.runtime.tensorrt.plugin [ENGINE_CACHE]" in capsys.readouterr().out
+    assert plugin_main(["--fast"]) == 2
+    assert "[ENGINE_CACHE]" in capsys.readouterr().err
