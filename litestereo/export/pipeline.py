@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -110,8 +110,8 @@ def export(
         graph = with_spelled_softmax(graph)
     parity: ParityReport | GateReport | None = None
     if options.gate:
-        progress("comparing with torch")
-        parity = _judge(graph, model=model, pairs=pairs, options=options)
+        told = _told(pairs, options, progress)
+        parity = _judge(graph, model=model, pairs=told, options=options)
         parity.require()
         progress(str(parity))
     if options.int8 is not None:
@@ -122,6 +122,8 @@ def export(
     if rectification is not None:
         graph = rectifying_graph(graph, rectification)
         precision_map = rectifying_map(precision_map, graph)
+        if options.gate:
+            progress("comparing the rectification with a sum in double precision")
         sampling_levels = sampling_error_levels(rectification) if options.gate else None
     manifest = make_manifest(
         options,
@@ -257,18 +259,27 @@ def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
     }
 
 
+def _told(pairs: Collection[Pair], options: ExportOptions, say: Progress) -> Iterator[Pair]:
+    """Yield the pairs, and say each before it is compared: half precision takes minutes for one."""
+    slow = "; half precision takes minutes on a CPU" if options.precision == "fp16" else ""
+    for number, pair in enumerate(pairs, start=1):
+        height, width = pair.size
+        say(f"comparing with torch: {pair.name} {height}x{width}, {number} of {len(pairs)}{slow}")
+        yield pair
+
+
 def _judge(
-    graph: ModelProto, *, model: nn.Module, pairs: Collection[Pair], options: ExportOptions
+    graph: ModelProto, *, model: nn.Module, pairs: Iterable[Pair], options: ExportOptions
 ) -> ParityReport:
     """Compare a graph with torch in its own arithmetic; INT8 starts from one in FP32."""
     if options.precision != "fp16":
-        cases = compare(graph, model=model, pairs=tuple(pairs), run=onnxruntime_outputs)
+        cases = compare(graph, model=model, pairs=pairs, run=onnxruntime_outputs)
         # Of INT8 only the trace is in question here: its own gate allows far more than rounding.
         if options.precision == "int8":
             limit, limit_px = "mean_px", FP16_LIMIT_MEAN_PX
         else:
             limit, limit_px = "max_px", FP32_LIMIT_MAX_PX
         return ParityReport("ONNX Runtime on the CPU", limit, limit_px, cases)
-    cases = compare(graph, model=model, pairs=tuple(pairs), run=half_outputs)
+    cases = compare(graph, model=model, pairs=pairs, run=half_outputs)
     judge = "ONNX's reference evaluator in float16, sums in FP32"
     return ParityReport(judge, "mean_px", FP16_LIMIT_MEAN_PX, cases)
