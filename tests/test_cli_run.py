@@ -372,11 +372,16 @@ def test_the_version_is_printed(stereo_run):
 def test_the_demo_runs_as_installed(tmp_path):
     command = [sys.executable, "-c", "from litestereo.cli import run_main; exit(run_main())"]
     ran = subprocess.run(
-        [*command, "--demo", "-o", str(tmp_path)], capture_output=True, text=True, timeout=120
+        [*command, "--demo", "-o", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
     )
-    assert ran.returncode == 0, ran.stderr
-    (report,) = json.loads(ran.stdout)["pairs"]
-    assert report["files"]["panel"] in ran.stderr
+    assert ran.returncode == 0, ran.stdout
+    document, last = ran.stdout.split("\n}\n")
+    (report,) = json.loads(document + "}")["pairs"]
+    assert report["files"]["panel"] in last, "the picture's place comes after the JSON"
     assert cv2.imread(report["files"]["panel"]) is not None
     assert report["disparity_px"]["max"] > 5
 

@@ -1,5 +1,8 @@
 """What would only fail at the end of a command's work is found before it begins."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +111,25 @@ def test_the_plugin_prints_its_usage(capsys):
     assert "litestereo.runtime.tensorrt.plugin [ENGINE_CACHE]" in capsys.readouterr().out
     assert plugin_main(["--fast"]) == 2
     assert "[ENGINE_CACHE]" in capsys.readouterr().err
+
+
+def test_the_benchmarks_of_a_gpu_need_one_before_they_export(tmp_path):
+    """With an interpreter in which there is no driver's library to load."""
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import ctypes, sys\n"
+        'def absent(*_): raise OSError("no such library")\n'
+        "ctypes.CDLL = absent\nexec(sys.stdin.read())'\n"
+    )
+    python.chmod(0o755)
+    script = Path(__file__).parents[1] / "benchmarks/gpu.sh"
+    ran = subprocess.run(
+        ["bash", script, tmp_path / "out"],
+        env={**os.environ, "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("gpu.sh: error: there is no CUDA driver here")
+    assert not (tmp_path / "out").exists()

@@ -300,9 +300,12 @@ def run(
                 say("no pair gave a result")
                 raise typer.Exit(1)
             return
-        reports = _watched(run_pairs(engine, sources, options=options), total=len(sources))
+        running = run_pairs(engine, sources, options=options)
+        reports = list(running) if demo else _watched(running, total=len(sources))
         summary = batch_summary(engine, reports)
     _print_json(summary)
+    if demo:  # where the picture is comes last, for a person to find
+        say(*(line for report in reports for line in report.words()))
     if summary["failed"]:
         say(f"{summary['failed']} of {len(sources)} pairs failed")
         raise typer.Exit(1)

@@ -110,6 +110,20 @@ def test_nothing_given_shows_help_or_usage(stereo_bench):
     assert "Usage" in err
 
 
+def test_help_lists_each_command_whole(stereo_bench):
+    status, out, _ = stereo_bench("--help")
+    assert status == 0
+    listed = out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == [
+        "run",
+        "roofline",
+        "compare",
+        "report",
+        "readme",
+    ]
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
 def test_command_is_noted(stereo_bench, tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["stereo-bench", "typed"])
     _, out, _ = stereo_bench(tiny, *QUICK, "--json")
