@@ -97,6 +97,8 @@ class StreamRequest:
             raise InputError("--camera-size and --camera-format belong to cameras; add --camera")
         if self.rate_hz is None and (self.shrinks or self.max_age_ms is not None):
             raise InputError("--shrink and --max-age belong to a deadline; give its --rate, too")
+        if self.jitter and self.frames == 1:
+            raise InputError("--jitter compares frames, and --frames is 1; give 2 or more")
         if self.output.names_a_file:
             raise InputError(f"output {self.output.output} is one file; a stream needs a folder")
 

@@ -173,6 +173,7 @@ def test_a_video_in_real_time_with_a_deadline(capsys, tmp_path, artifact):
         (["--video", "a", "--video", "b", "--video", "c"], "need one source"),
         (["--video", "a", "--shrink", "0.5"], "belong to a deadline"),
         (["--video", "a", "-o", "one.png"], "a stream needs a folder"),
+        (["--video", "a", "--jitter", "--frames", "1"], "give 2 or more"),
         (["--video", "a", "--camera-format", "MJPG"], "belong to cameras"),
         (["--camera", "0", "--camera-format", "JPEGS"], "four letters"),
     ],
