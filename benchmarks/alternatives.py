@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from litestereo.assets import bundled_artifact
 from litestereo.benchmarks.latency.command import parse_size
 from litestereo.export import onnx_from_torch
-from litestereo.export.artifact import make_manifest, with_manifest, write_artifact
+from litestereo.export.artifact import make_manifest, sha256_of, with_manifest, write_artifact
 from litestereo.export.half import half_from_master
 from litestereo.export.lower import with_folded_gelu, with_folded_scales, with_spelled_softmax
 from litestereo.export.lower_stem import with_stem_in_blocks, with_stem_in_planes
@@ -114,6 +114,7 @@ def _export(
     manifest = make_manifest(
         options,
         weights=given.weights,
+        weights_sha256=sha256_of(given.weights.read_bytes()),
         graph=graph,
         parity={},
         precision_map=half.precision_map(),

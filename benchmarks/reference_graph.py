@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from litestereo.assets import bundled_artifact
 from litestereo.benchmarks.latency.command import parse_size
-from litestereo.export.artifact import make_manifest, with_manifest, write_artifact
+from litestereo.export.artifact import make_manifest, sha256_of, with_manifest, write_artifact
 from litestereo.export.options import ExportOptions
 from litestereo.export.pairs import gate_pairs
 from litestereo.export.pipeline import fp16_graph, fp32_graph
@@ -140,7 +140,12 @@ def main() -> None:
         half = fp16_graph(graph, pairs=gate_pairs(options))
         graph, precision_map = half.model, half.precision_map()
     manifest = make_manifest(
-        options, weights=weights, graph=graph, parity={}, precision_map=precision_map
+        options,
+        weights=weights,
+        weights_sha256=sha256_of(weights.read_bytes()),
+        graph=graph,
+        parity={},
+        precision_map=precision_map,
     )
     print(write_artifact(with_manifest(graph, manifest), given.output))
 

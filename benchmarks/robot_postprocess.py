@@ -25,6 +25,7 @@ from litestereo.runtime.geometry import (
     OcclusionFinder,
     Rectifier,
 )
+from litestereo.runtime.geometry.consistency import MatchLookup
 from litestereo.runtime.geometry.in_graph import GraphRectification, for_network
 
 
@@ -62,6 +63,9 @@ def main():
     limits = DepthOptions(near_m=0.5, far_m=10, min_confidence=0.1)
     depth_of = DepthMapper(rectifier.calibration, size=size, options=limits)
     occlusions = OcclusionFinder(size)
+    black = np.zeros(size, np.bool_)
+    black[:, -size[1] // 10 :] = True
+    black_at_match = MatchLookup(black)
     cloud_of = CloudMapper(rectifier.calibration, size=size)
 
     def depth():
@@ -85,6 +89,7 @@ def main():
             "onnxruntime": onnxruntime.__version__,
         },
         "depth_and_mask_ms": timed(depth, runs=given.runs),
+        "black_right_picture_ms": timed(lambda: black_at_match(disparity_px), runs=given.runs),
         "cloud_ms": timed(lambda: cloud_of.organized(kept), runs=given.runs),
         "packed_cloud_ms": timed(lambda: cloud_of(kept, pictures[0]), runs=given.runs),
         "occlusions_ms": timed(lambda: occlusions(disparity_px), runs=given.runs),

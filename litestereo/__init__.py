@@ -2,10 +2,13 @@
 
 Importing this package is cheap: no torch, onnx, onnxruntime, tensorrt, pycuda or cv2 is loaded
 before it is needed.
+
+ONNX Runtime's telemetry, which from 1.29 on is sent unless told otherwise, is told otherwise.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from litestereo._version import __version__
@@ -19,6 +22,9 @@ from litestereo.errors import (
     MissingDependencyError,
     TrainingError,
 )
+
+# Heeded when ONNX Runtime is imported; a user who sets it to 0 has decided.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from litestereo.runtime.engine import StereoEngine

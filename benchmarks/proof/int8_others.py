@@ -137,12 +137,14 @@ def _without(model: ModelProto, master: ModelProto, *, input_index: int) -> Mode
 
 
 def _judge(arguments: argparse.Namespace, models: dict[str, ModelProto]) -> None:
-    from litestereo.export.int8_gate import held_out_pairs, judge, literal_session, plain_session
+    from litestereo.export.held_out import find_judges
+    from litestereo.export.int8_gate import judge, literal_session, plain_session
 
     master, calibration = onnx.load(arguments.artifact), load_set(arguments.set)
     reference, size = plain_session(master), _size(master)
+    judges = find_judges(calibration, tuple(arguments.held_out or ()))
     for name, model in models.items():
-        pairs = held_out_pairs(calibration, tuple(arguments.held_out or ()), size=size)
+        pairs = judges.pairs(size=size)
         report = judge(
             pairs, quantised=literal_session(model), reference=reference, words="unfused"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -113,14 +114,18 @@ def _examined(candidate: Candidate) -> tuple[PairStatistics | None, str]:
 def _read_again(
     candidates: CandidateList, chosen: Collection[tuple[int, bool]]
 ) -> Iterator[tuple[str, StereoPair, bool]]:
-    """Yield the chosen pairs in the order in which they were picked."""
+    """Yield the chosen pairs in the order in which they were picked, each with its own name."""
     wanted = {position for position, _ in chosen}
     found: dict[int, tuple[str, StereoPair]] = {}
     for position, candidate in enumerate(candidates.only(wanted)):
         if position in wanted and candidate is not None and candidate.pair is not None:
             found[position] = candidate.name, candidate.pair
+    names: set[str] = set()
     for position, held_out in chosen:
         if position not in found:
             raise CalibrationError("a picture changed while the set was made; make it again")
-        name, pair = found[position]
+        given, pair = found[position]
+        numbered = (f"{given}#{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([given], numbered) if name not in names)
+        names.add(name)
         yield name, pair, held_out

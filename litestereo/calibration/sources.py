@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from litestereo.calibration.options import CalibrateOptions
 from litestereo.errors import CalibrationError, InputError
-from litestereo.runtime.images import PICTURE_SUFFIXES, StereoPair
+from litestereo.runtime.images import PICTURE_SUFFIXES, BitDepth, StereoPair
 from litestereo.runtime.pairs import PairSource, find_pairs, find_side_by_side
 from litestereo.runtime.preprocess import rgb_pair
 
@@ -20,6 +21,7 @@ __all__ = ["VIDEO_SUFFIXES", "Candidate", "CandidateList", "find_candidates"]
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 # What data sets call the two pictures of a scene, and the two folders of a recording.
 _PICTURE_NAMES = (("left", "right"), ("im0", "im1"), ("im2", "im6"), ("view1", "view5"))
+_NUMBERED = re.compile(r"(?:im|view)\d+")
 _FOLDER_NAMES = (
     ("left", "right"),
     ("image_0", "image_1"),
@@ -48,8 +50,9 @@ def find_candidates(texts: Sequence[str], *, options: CalibrateOptions) -> Candi
 
     Folders hold pairs at any depth: `left.png` beside `right.png` (also im0/im1, im2/im6,
     view1/view5), or folders `left` and `right` (also image_0/image_1, image_2/image_3, cam0/cam1).
+    Where there are more pictures of such numbers, im0 and im1 are two frames of one camera.
     Videos hold both eyes side by side. What else there is must be two files or patterns, left and
-    right, or any number of them with `options.side_by_side`.
+    right. With `options.side_by_side` each picture of a folder or pattern holds both eyes.
 
     Args:
         texts: folders, patterns, pictures and videos, as typed.
@@ -66,7 +69,7 @@ def find_candidates(texts: Sequence[str], *, options: CalibrateOptions) -> Candi
         path = Path(text)
         if path.suffix.lower() in VIDEO_SUFFIXES:
             videos.append(path)
-        elif path.is_dir() and (found := _folder_pairs(path)):
+        elif not options.side_by_side and path.is_dir() and (found := _folder_pairs(path)):
             pairs += found
         else:
             rest.append(text)
@@ -131,26 +134,43 @@ class CandidateList:
 
 def _folder_pairs(folder: Path) -> list[PairSource]:
     """Return the pairs in a folder and those below it, in order of their paths."""
-    found = []
+    found, depth = [], BitDepth()
     for root, folders, files in os.walk(folder):
+        if _is_an_eye(Path(root)):
+            folders.clear()
+            continue
         folders.sort()
-        found += _pictures_of(Path(root), files)
+        found += _pictures_of(Path(root), files, depth)
         for left, right in _FOLDER_NAMES:
             if left in folders and right in folders and _has_pictures(Path(root, left)):
-                found += find_pairs(str(Path(root, left)), str(Path(root, right)))
+                # Each recording counts its frames from 0 anew.
+                for pair in find_pairs(str(Path(root, left)), str(Path(root, right))):
+                    name = "/".join([*Path(root).parts[-2:], pair.name])
+                    found.append(replace(pair, name=name))
     return found
 
 
-def _pictures_of(folder: Path, files: Sequence[str]) -> list[PairSource]:
+def _is_an_eye(folder: Path) -> bool:
+    """Tell a folder of one eye's pictures: any two of them are frames, not a pair."""
+    return _has_pictures(folder) and any(
+        folder.name in names and all(folder.with_name(name).is_dir() for name in names)
+        for names in _FOLDER_NAMES
+    )
+
+
+def _pictures_of(folder: Path, files: Sequence[str], depth: BitDepth) -> list[PairSource]:
     pictures = {
         Path(name).stem: folder / name
         for name in sorted(files)
         if Path(name).suffix.lower() in PICTURE_SUFFIXES
     }
+    numbered = {stem for stem in pictures if _NUMBERED.fullmatch(stem)}
     for left, right in _PICTURE_NAMES:
-        if left in pictures and right in pictures:
+        if not {left, right} <= pictures.keys():
+            continue
+        if left not in numbered or numbered == {left, right}:
             name = "/".join([*folder.parts[-2:], pictures[left].stem])
-            return [PairSource(name, pictures[left], pictures[right])]
+            return [PairSource(name, pictures[left], pictures[right], depth)]
     return []
 
 

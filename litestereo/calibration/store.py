@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from litestereo._version import __version__
 from litestereo.calibration.options import MINIMUM_PAIRS
@@ -24,7 +23,7 @@ from litestereo.runtime.images import StereoPair, read_pair
 from litestereo.runtime.opencv import import_cv2
 from litestereo.runtime.reading import JSON_MOST_BYTES, json_from, read_file
 
-__all__ = ["CalibrationSet", "StoredPair", "load_set", "require_free", "write_set"]
+__all__ = ["CalibrationSet", "StoredPair", "load_set", "pair_sha256", "require_free", "write_set"]
 
 FORMAT_VERSION = 1
 _LIST = "set.json"
@@ -90,7 +89,7 @@ class CalibrationSet:
             raise CalibrationError(f"the calibration set is damaged: {error}; make it again") from (
                 error
             )
-        if _sha256(pair.left, pair.right) != stored.sha256:
+        if pair_sha256(pair) != stored.sha256:
             raise CalibrationError(
                 f"{_files(self.folder, stored.file)[0]} is not the picture that was calibrated "
                 "with: its hash differs; make the set again with stereo-calibrate"
@@ -187,6 +186,17 @@ def load_set(folder: Path) -> CalibrationSet:
     return CalibrationSet(folder, pairs, coverage, wanted)
 
 
+def pair_sha256(pair: StereoPair) -> str:
+    """Return by what a set knows a pair; see `StoredPair`.
+
+    Args:
+        pair: the pictures, as they were read.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(pair.left).tobytes())
+    digest.update(np.ascontiguousarray(pair.right).tobytes())
+    return digest.hexdigest()
+
+
 def _stored(fields: Mapping[str, Any]) -> StoredPair:
     """Return one pair of the list, whose files cannot be outside the set's folder.
 
@@ -217,17 +227,11 @@ def _write_pair(
             )
         path.write_bytes(content.tobytes())
     height, width = pair.left.shape[:2]
-    return StoredPair(name, file, height, width, _sha256(pair.left, pair.right), held_out)
+    return StoredPair(name, file, height, width, pair_sha256(pair), held_out)
 
 
 def _files(folder: Path, file: str) -> tuple[Path, Path]:
     return folder / f"{file}_left.png", folder / f"{file}_right.png"
-
-
-def _sha256(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(left).tobytes())
-    digest.update(np.ascontiguousarray(right).tobytes())
-    return digest.hexdigest()
 
 
 def _set_sha256(pairs: Iterable[StoredPair]) -> str:

@@ -85,7 +85,11 @@ def export(
         typer.Option(min=1e-4, show_default="the calibration's", help="Of --calib: in metres."),
     ] = None,
     half_weights: Annotated[
-        bool, typer.Option("--half-weights", help="FP32 graph, weights stored in half.")
+        bool,
+        typer.Option(
+            "--half-weights",
+            help="FP32 graph, weights rounded to half; what that loses is measured, too.",
+        ),
     ] = False,
     output: Annotated[
         Path | None,

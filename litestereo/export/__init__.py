@@ -37,7 +37,8 @@ def export_artifact(
         MissingDependencyError: torch, onnx, onnxslim, onnxruntime, OpenCV or, for the exporter
             "dynamo", onnxscript is not installed.
         CheckpointError: the weights do not fit the model.
-        ExportError: no weights, a failed step, or a failed gate; nothing is written then.
+        ExportError: no weights, a failed step, or a failed gate; no artefact is written then. Of
+            INT8 the search's curve may be, under the name of a failed run.
         CalibrationError: the INT8 calibration set is missing, damaged, or of another size.
         InputError: the gate's pictures cannot be read, or `output` cannot be written.
 

@@ -19,7 +19,14 @@ from litestereo.models.registry import MAX_DISPARITY_PX, SIZE_MULTIPLE
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.manifest import METADATA_KEY, InputSpec, Manifest
 
-__all__ = ["make_manifest", "require_onnx_suffix", "sha256_of", "with_manifest", "write_artifact"]
+__all__ = [
+    "make_manifest",
+    "require_onnx_suffix",
+    "require_other_file",
+    "sha256_of",
+    "with_manifest",
+    "write_artifact",
+]
 
 _TOOLS = ("torch", "onnx", "onnxslim", "onnxruntime")
 
@@ -28,6 +35,7 @@ def make_manifest(
     options: ExportOptions,
     *,
     weights: Path,
+    weights_sha256: str,
     graph: ModelProto,
     parity: Mapping[str, object],
     precision_map: Mapping[str, object],
@@ -38,6 +46,7 @@ def make_manifest(
     Args:
         options: what was asked for.
         weights: file that they were read from.
+        weights_sha256: of what was read.
         graph: as it is written, but for the manifest.
         parity: what the gate measured.
         precision_map: which nodes compute in what.
@@ -47,7 +56,7 @@ def make_manifest(
     return Manifest(
         model=options.model,
         litestereo_version=__version__,
-        weights_sha256=sha256_of(weights.read_bytes()),
+        weights_sha256=weights_sha256,
         weights_source=options.weights_source or weights.name,
         precision=options.precision,
         opset=opset_of(graph),
@@ -59,6 +68,7 @@ def make_manifest(
         graph_sha256=sha256_of(graph.SerializeToString(deterministic=True)),
         precision_map=precision_map,
         quantization=quantization or {},
+        half_weights=options.half_weights,
     )
 
 
@@ -94,6 +104,23 @@ def require_onnx_suffix(path: Path) -> None:
     if path.suffix != ".onnx":
         raise ExportError(
             f"{path} does not end in .onnx, the only format that is written; name it with -o"
+        )
+
+
+def require_other_file(output: Path, weights: Path) -> None:
+    """Raise before any work is done that would end by writing over its own weights.
+
+    Args:
+        output: where the artefact goes.
+        weights: where its weights are from.
+
+    Raises:
+        ExportError: both are one file.
+    """
+    if output.resolve() == weights.resolve():
+        raise ExportError(
+            f"{output} is where the weights are read from, and would be written over; give the "
+            "artefact another name with -o"
         )
 
 

@@ -6,15 +6,23 @@ another may bend every plane with an error that no cosine shows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
-from litestereo.benchmarks.metrics import score
+from litestereo.benchmarks.metrics import RegionMetrics, score
 
-__all__ = ["GATE_LIMITS", "Disagreement", "disagreement", "mean_disagreement", "roughness_px"]
+__all__ = [
+    "GATE_LIMITS",
+    "Disagreement",
+    "disagreement",
+    "is_known",
+    "mean_disagreement",
+    "roughness_px",
+]
 
 GATE_LIMITS = {"mean_px": 0.10, "bias_px": 0.03, "d1_points": 0.2, "bad_1_points": 0.5}
 """The gate of an INT8 artefact, on pairs that gave no range: at most so much from FP32."""
@@ -77,17 +85,14 @@ def disagreement(
         quantised_px: (H, W) float32 of the quantised network, in the network's pixels.
         reference_px: the same of FP32.
         truth: the quantised and the FP32 map in pixels of the pictures, and their ground truth;
-            None where it is unknown.
+            None where it is unknown. One without a pixel is taken as unknown.
     """
     difference = quantised_px.astype(np.float64) - reference_px
-    if truth is None:
+    if truth is None or not is_known(truth[2]):
         before, after = None, score(quantised_px, np.maximum(reference_px, 1e-3))
     else:
         before, after = score(truth[1], truth[2]), score(truth[0], truth[2])
-    grown = {
-        name: (getattr(after, name) or 0.0) - ((getattr(before, name) or 0.0) if before else 0.0)
-        for name in ("d1", "bad_1")
-    }
+    grown = {name: _share(after, name) - _share(before, name) for name in ("d1", "bad_1")}
     return Disagreement(
         mean_px=float(np.abs(difference).mean()),
         bias_px=float(difference.mean()),
@@ -95,6 +100,15 @@ def disagreement(
         bad_1_points=grown["bad_1"],
         roughness_px=roughness_px(quantised_px, reference_px),
     )
+
+
+def is_known(truth_px: _Map) -> bool:
+    """Return whether ground truth says anything of any pixel.
+
+    Args:
+        truth_px: (H, W) float32; NaN, inf or <= 0 where it says nothing.
+    """
+    return bool((np.isfinite(truth_px) & (truth_px > 0)).any())
 
 
 def mean_disagreement(parts: Sequence[Disagreement]) -> Disagreement:
@@ -109,6 +123,14 @@ def mean_disagreement(parts: Sequence[Disagreement]) -> Disagreement:
             for field in fields(Disagreement)
         }
     )
+
+
+def _share(metrics: RegionMetrics | None, name: str) -> float:
+    """Return a share of the pixels: 0 without a score, and NaN, which no limit allows, of none."""
+    if metrics is None:
+        return 0.0
+    value: float | None = getattr(metrics, name)
+    return math.nan if value is None else value
 
 
 def roughness_px(quantised_px: _Map, reference_px: _Map) -> float:

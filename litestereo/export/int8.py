@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import ModelProto, version_converter
+from onnx import ModelProto, TensorProto, version_converter
 
 from litestereo.calibration.frames import NetworkPair, network_pairs
 from litestereo.calibration.observe import observe_activations
@@ -18,19 +18,20 @@ from litestereo.calibration.store import CalibrationSet
 from litestereo.errors import ExportError
 from litestereo.export.blocks import FLOAT_PARTS, Convolution, Plan, blocks_of, plan_convolutions
 from litestereo.export.disagreement import GATE_LIMITS, disagreement, mean_disagreement
-from litestereo.export.graph import check_model
+from litestereo.export.graph import check_model, tensor_types
 from litestereo.export.half import half_from_master
 from litestereo.export.int8_gate import plain_session
 from litestereo.export.options import OPSET, TYPED_INT8_OPSET, Int8Options
 from litestereo.export.qdq import QuantizeOptions, quantized, switch_of, switched
 
-__all__ = ["Int8Graph", "choose_blocks", "int8_from_masters", "typed_int8"]
+__all__ = ["Int8Graph", "choose_blocks", "int8_from_masters", "nodes_by_type", "typed_int8"]
 
 Progress = Callable[[str], None]
 
 SEARCH_SIZE = (192, 640)
 """Pairs of the search are scaled down to this: a set of blocks is scored a hundred times."""
 
+_FLOATS: dict[int, str] = {TensorProto.FLOAT16: "fp16", TensorProto.FLOAT: "fp32"}
 _ROUGHNESS_LIMIT_PX = 0.02
 _SEARCH_LIMITS = {
     **{name: GATE_LIMITS[name] for name in ("mean_px", "bias_px", "d1_points")},
@@ -172,6 +173,27 @@ def typed_int8(model: ModelProto, *, widened: tuple[str, ...] = ()) -> ModelProt
     return typed
 
 
+def nodes_by_type(model: ModelProto, quantised: Collection[str]) -> dict[str, int]:
+    """Return the number of nodes of a graph by the type they compute in, as `HalfGraph` counts.
+
+    Args:
+        model: the graph.
+        quantised: names of the nodes that count as "int8".
+    """
+    types = tensor_types(model)
+    kinds: Counter[str] = Counter()
+    for node in model.graph.node:
+        kind = _FLOATS.get(types[node.output[0]], "other")
+        if node.name in quantised:
+            kind = "int8"
+        elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            kind = "other"
+        elif node.op_type == "Cast" and types[node.input[0]] in _FLOATS:
+            kind = "cast"
+        kinds[kind] += 1
+    return {kind: kinds[kind] for kind in ("int8", "fp16", "fp32", "cast", "other")}
+
+
 def _how(options: Int8Options) -> QuantizeOptions:
     return QuantizeOptions(options.ranges, options.correct_bias)
 
@@ -197,11 +219,11 @@ def _written(
         options=_how(options),
     )
     check_model(model, opset=OPSET)
+    # Of an FP32 rest these are what TensorRT 8.6 must not lower.
     islands = half_from_master(master, widened=widened)
-    nodes = {kind: count for kind, count in islands.nodes_by_type.items() if kind != "cast"}
-    nodes = {"int8": len(chosen), **nodes, "fp16": nodes["fp16"] - len(chosen)}
     if options.half:
         model = typed_int8(model, widened=widened)
+    nodes = nodes_by_type(model, chosen)
     precision_map = {**islands.precision_map(), "nodes": nodes}
     total = sum(nodes.values())
     precision_map["share"] = {kind: round(count / total, 4) for kind, count in nodes.items()}

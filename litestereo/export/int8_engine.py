@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from litestereo.errors import ExportError
-from litestereo.export.artifact import require_onnx_suffix, write_artifact
+from litestereo.export.artifact import require_onnx_suffix, require_other_file, write_artifact
 from litestereo.export.options import ExportOptions
 from litestereo.export.pipeline import export
 from litestereo.runtime.manifest import METADATA_KEY
@@ -28,7 +28,8 @@ def fp16_beside(int8: Path, options: ExportOptions) -> Path:
         options: that it is exported with.
 
     Raises:
-        ExportError: the INT8 artefact has that name itself, or is not called .onnx.
+        ExportError: the INT8 artefact has that name itself, or is not called .onnx; or the weights
+            are there.
     """
     require_onnx_suffix(int8)
     fp16 = int8.with_name(_in_half(options).file_name)
@@ -37,6 +38,8 @@ def fp16_beside(int8: Path, options: ExportOptions) -> Path:
             f"{int8} is where the FP16 artefact goes that the INT8 one is compared with; give the "
             "INT8 one another name with -o"
         )
+    if options.weights is not None:
+        require_other_file(fp16, options.weights)
     return fp16
 
 

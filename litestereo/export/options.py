@@ -39,7 +39,7 @@ class Int8Options:
     Attributes:
         calibration: folder of the set, as `stereo-calibrate` made it.
         held_out: folders of scenes that judge the result, with ground truth where there is some;
-            none: the pairs that the set holds out.
+            those that gave ranges are left out. None: the pairs that the set holds out.
         ranges: how an activation's range follows from what the calibration pairs showed.
         correct_bias: take the mean error of rounded weights out of the biases.
         budget: part, above 0 to 1, of the gate's limits that the search may use.
@@ -151,6 +151,7 @@ class ExportOptions:
         size = "" if self.size is None else f"_{self.height}x{self.width}"
         rig = "" if self.rig is None else f"_{self.rig.calibration[0].stem}"
         rest = "_fp16" if self.int8 is not None and self.int8.half else ""
+        rest = "_half_weights" if self.half_weights else rest
         return f"{self.model}{rig}{size}_{self.precision}{rest}.onnx"
 
 

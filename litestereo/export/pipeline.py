@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from litestereo.errors import ExportError
 from litestereo.export.artifact import (
     make_manifest,
     require_onnx_suffix,
+    require_other_file,
+    sha256_of,
     with_manifest,
     write_artifact,
 )
@@ -29,16 +32,18 @@ from litestereo.export.graph import (
 )
 from litestereo.export.half import HalfGraph, half_from_master
 from litestereo.export.half_run import half_outputs
+from litestereo.export.held_out import Judges, find_judges
 from litestereo.export.int8 import Int8Graph, int8_from_masters
 from litestereo.export.int8_gate import GateReport, judge_int8
 from litestereo.export.lower import with_folded_gelu, with_folded_scales, with_spelled_softmax
 from litestereo.export.lower_stem import has_stem, with_stem_in_planes
 from litestereo.export.onnx_from_torch import onnx_from_torch
-from litestereo.export.options import OPSET, ExportOptions
+from litestereo.export.options import OPSET, ExportOptions, Int8Options
 from litestereo.export.pairs import Pair, gate_pairs
 from litestereo.export.parity import (
     FP16_LIMIT_MEAN_PX,
     FP32_LIMIT_MAX_PX,
+    HALF_WEIGHTS_LIMIT_MEAN_PX,
     ParityReport,
     compare,
     onnxruntime_outputs,
@@ -51,7 +56,7 @@ from litestereo.export.rectification import (
     rectifying_map,
     sampling_error_levels,
 )
-from litestereo.export.sensitivity_curve import write_curve
+from litestereo.export.sensitivity_curve import rename_curve, write_curve
 from litestereo.export.simplify import simplify
 from litestereo.runtime.files import require_writable
 
@@ -89,15 +94,16 @@ def export(
     """
     require_onnx_suffix(output)
     require_writable(output)
-    if options.int8 is not None:
-        # Before the minutes that tracing takes.
-        require_fitting(load_set(options.int8.calibration).pairs, size=options.size)
+    weights = _weights_file(options)
+    require_other_file(output, weights)
     rectification = None if options.rig is None else rectification_for(options)
     if rectification is not None:
         options = replace(options, height=rectification.size[0], width=rectification.size[1])
-    weights = _weights_file(options)
+    # Before the minutes that tracing takes.
+    judges = None if options.int8 is None else _judges(options.int8, options=options, say=progress)
     progress(f"loading {options.model} from {weights}")
-    model = _load(options, weights)
+    exact, weights_sha256 = _load(options, weights)
+    model = _with_half_weights(exact) if options.half_weights else exact
     pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
     progress(f"tracing with torch's {options.exporter} exporter")
     graph, precision_map = fp32_graph(model, options=options), {}
@@ -108,14 +114,18 @@ def export(
         graph, precision_map = half.model, half.precision_map()
     elif options.precision == "fp32":
         graph = with_spelled_softmax(graph)
+    else:
+        graph = for_engines(simplify(graph))
     parity: ParityReport | GateReport | None = None
     if options.gate:
-        told = _told(pairs, options, progress)
-        parity = _judge(graph, model=model, pairs=told, options=options)
+        parity = _judge(graph, model=model, exact=exact, pairs=pairs, options=options, say=progress)
         parity.require()
         progress(str(parity))
-    if options.int8 is not None:
-        quantised, parity = _int8(graph, model=model, options=options, output=output, say=progress)
+    failed = output.with_stem(f"{output.stem}_failed")
+    if judges is not None:
+        quantised, parity = _int8(
+            graph, model=model, options=options, judges=judges, curve_of=failed, say=progress
+        )
         graph, precision_map = quantised.model, quantised.precision_map
         quantization = quantised.quantization
     sampling_levels = None
@@ -128,6 +138,7 @@ def export(
     manifest = make_manifest(
         options,
         weights=weights,
+        weights_sha256=weights_sha256,
         graph=graph,
         parity={} if parity is None else parity.as_json(),
         precision_map=precision_map,
@@ -136,6 +147,8 @@ def export(
     if rectification is not None:
         manifest = rectifying_manifest(manifest, rectification, error_levels=sampling_levels)
     path = write_artifact(with_manifest(graph, manifest), output)
+    if judges is not None:
+        progress(f"curve: {rename_curve(failed, path)}")
     return ExportReport(path, path.stat().st_size, op_histogram(graph), parity)
 
 
@@ -185,14 +198,33 @@ def for_engines(master: ModelProto) -> ModelProto:
     return with_stem_in_planes(folded) if has_stem(folded) else folded
 
 
+def _judges(wanted: Int8Options, *, options: ExportOptions, say: Progress) -> Judges:
+    """Return the pairs that judge an INT8 graph, after a look at the set; without a gate none."""
+    calibration = load_set(wanted.calibration)
+    require_fitting(calibration.pairs, size=options.size)
+    if not options.gate:
+        return Judges(calibration, ())
+    judges = find_judges(calibration, wanted.held_out)
+    if judges.left_out:
+        say(f"{judges.left_out} scenes of --held-out gave ranges, and are left out")
+    return judges
+
+
 def _int8(
-    graph: ModelProto, *, model: nn.Module, options: ExportOptions, output: Path, say: Progress
+    master: ModelProto,
+    *,
+    model: nn.Module,
+    options: ExportOptions,
+    judges: Judges,
+    curve_of: Path,
+    say: Progress,
 ) -> tuple[Int8Graph, GateReport | None]:
-    """Return the INT8 form of an FP32 graph, and what the held-out pairs say of it."""
+    """Return the INT8 form of a simplified FP32 graph, and what the held-out pairs say of it.
+
+    The curve is written for `curve_of`, and stays there if anything fails.
+    """
     wanted = options.int8
     assert wanted is not None
-    calibration = load_set(wanted.calibration)
-    master = for_engines(simplify(graph))
     dynamic = master
     if options.size is not None:
         say("tracing once more for the search, which runs at a smaller size")
@@ -202,18 +234,18 @@ def _int8(
     quantised = int8_from_masters(
         master,
         dynamic,
-        calibration=calibration,
+        calibration=judges.calibration,
         options=wanted,
         size=options.size,
         widened=tuple(outside),
-        found=lambda curve: say(f"curve: {write_curve(curve, output)}"),
+        found=lambda curve: say(f"curve, until it is judged: {write_curve(curve, curve_of)}"),
         progress=say,
     )
     say(f"{quantised.sensitivity.cost_share:.0%} of what may be quantised is in 8 bits")
     if not options.gate:
         return quantised, None
-    say("judging on held-out pairs")
-    report = judge_int8(quantised.model, master, calibration=calibration, options=options)
+    say(f"judging on {len(judges)} held-out pairs")
+    report = judge_int8(quantised.model, master, judges=judges, options=options)
     report.require()
     say(str(report))
     return quantised, report
@@ -235,19 +267,25 @@ def _weights_file(options: ExportOptions) -> Path:
     return bundled
 
 
-def _load(options: ExportOptions, weights: Path) -> nn.Module:
-    """Return the network in evaluation mode with its weights as they will be stored."""
-    from litestereo.models import create, load_weights
+def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
+    """Return the network in evaluation mode, and the hash of the file as it was read."""
+    from litestereo.models import create
+    from litestereo.models.weights import load_weights, read_weights
 
     model = create(options.model)
-    load_weights(model, weights)
-    if options.half_weights:
-        # The artefact is judged as what it is: the network with these rounded weights.
-        with torch.no_grad():
-            for tensor in model.state_dict().values():
-                if tensor.ndim > 1:
-                    tensor.copy_(tensor.half())
-    return model.eval()
+    content = read_weights(weights)
+    load_weights(model, weights, content=content)
+    return model.eval(), sha256_of(content)
+
+
+def _with_half_weights(model: nn.Module) -> nn.Module:
+    """Return a copy with its weights as an artefact with half weights stores them."""
+    rounded = copy.deepcopy(model)
+    with torch.no_grad():
+        for tensor in rounded.state_dict().values():
+            if tensor.ndim > 1:
+                tensor.copy_(tensor.half())
+    return rounded
 
 
 def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
@@ -269,17 +307,31 @@ def _told(pairs: Collection[Pair], options: ExportOptions, say: Progress) -> Ite
 
 
 def _judge(
-    graph: ModelProto, *, model: nn.Module, pairs: Iterable[Pair], options: ExportOptions
+    graph: ModelProto,
+    *,
+    model: nn.Module,
+    exact: nn.Module,
+    pairs: Collection[Pair],
+    options: ExportOptions,
+    say: Progress,
 ) -> ParityReport:
-    """Compare a graph with torch in its own arithmetic; INT8 starts from one in FP32."""
+    """Compare a graph with torch in its own arithmetic; INT8 starts from one in FP32.
+
+    Half weights are compared twice: as rounded in `model`, and with `exact` before that.
+    """
+    told = _told(pairs, options, say)
     if options.precision != "fp16":
-        cases = compare(graph, model=model, pairs=pairs, run=onnxruntime_outputs)
+        cases = compare(graph, model=model, pairs=told, run=onnxruntime_outputs)
         # Of INT8 only the trace is in question here: its own gate allows far more than rounding.
         if options.precision == "int8":
             limit, limit_px = "mean_px", FP16_LIMIT_MEAN_PX
         else:
             limit, limit_px = "max_px", FP32_LIMIT_MAX_PX
-        return ParityReport("ONNX Runtime on the CPU", limit, limit_px, cases)
-    cases = compare(graph, model=model, pairs=pairs, run=half_outputs)
+        judge, rounding = "ONNX Runtime on the CPU", None
+        if options.half_weights:
+            lost = compare(graph, model=exact, pairs=pairs, run=onnxruntime_outputs)
+            rounding = ParityReport(judge, "mean_px", HALF_WEIGHTS_LIMIT_MEAN_PX, lost)
+        return ParityReport(judge, limit, limit_px, cases, rounding)
+    cases = compare(graph, model=model, pairs=told, run=half_outputs)
     judge = "ONNX's reference evaluator in float16, sums in FP32"
     return ParityReport(judge, "mean_px", FP16_LIMIT_MEAN_PX, cases)

@@ -22,7 +22,7 @@ from litestereo.export.onnx_from_torch import INPUT_NAMES
 from litestereo.export.options import OPSET, ExportOptions
 from litestereo.models.registry import SIZE_MULTIPLE
 from litestereo.runtime.geometry.in_graph import GraphRectification, for_network
-from litestereo.runtime.geometry.read import read_calibration
+from litestereo.runtime.geometry.read import read_calibration_files
 from litestereo.runtime.geometry.rectify import Rectifier
 from litestereo.runtime.manifest import InputSpec, Manifest
 from litestereo.runtime.preprocess import Frame
@@ -57,15 +57,16 @@ def rectification_for(options: ExportOptions) -> GraphRectification:
     """
     rig = options.rig
     assert rig is not None
-    calibration = read_calibration(rig.calibration, size=rig.size, baseline_m=rig.baseline_m)
+    calibration, contents = read_calibration_files(
+        rig.calibration, size=rig.size, baseline_m=rig.baseline_m
+    )
     if calibration.size is None and not calibration.rectified:
         raise ExportError(
             f"{rig.calibration[0]} does not say for pictures of which size it is; give the "
             "cameras' with --camera-size HEIGHT WIDTH"
         )
-    content = b"".join(path.read_bytes() for path in rig.calibration)
     fitted = for_network(calibration, size=options.size, multiple_of=SIZE_MULTIPLE)
-    return GraphRectification(fitted, sha256_of(content))
+    return GraphRectification(fitted, sha256_of(b"".join(contents.values())))
 
 
 def rectifying_graph(graph: ModelProto, rectification: GraphRectification) -> ModelProto:
@@ -160,7 +161,7 @@ def sampling_error_levels(rectification: GraphRectification) -> float:
     if not error <= SAMPLING_LIMIT_LEVELS:
         raise ExportError(
             f"ONNX Runtime {onnxruntime.__version__} samples {error:.3g} levels off (limit "
-            f"{SAMPLING_LIMIT_LEVELS:g}); nothing was written: try another version of it"
+            f"{SAMPLING_LIMIT_LEVELS:g}); no artefact was written: try another version of it"
         )
     return error
 

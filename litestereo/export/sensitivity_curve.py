@@ -9,9 +9,10 @@ from html import escape
 from pathlib import Path
 
 from litestereo.calibration.sensitivity import Scored, Sensitivity
+from litestereo.errors import InputError
 from litestereo.runtime.files import write_atomic
 
-__all__ = ["curve_svg", "write_curve"]
+__all__ = ["curve_svg", "rename_curve", "write_curve"]
 
 _WIDTH, _ROW, _LABEL, _TOP = 960, 16, 250, 60
 _CHOSEN, _KEPT, _LIMIT = "#0072b2", "#b0b0b0", "#d55e00"
@@ -31,6 +32,26 @@ def write_curve(curve: Sensitivity, artifact: Path) -> Path:
     path = artifact.with_name(f"{artifact.stem}_sensitivity.json")
     write_atomic(path.with_suffix(".svg"), curve_svg(curve).encode())
     return write_atomic(path, (json.dumps(curve.to_json(), indent=1) + "\n").encode())
+
+
+def rename_curve(artifact: Path, to: Path) -> Path:
+    """Let the curve of one artefact's name be that of another's; return the first of its files.
+
+    Args:
+        artifact: the name that it was written for.
+        to: the other; a curve that it has is replaced.
+
+    Raises:
+        InputError: the files cannot be renamed.
+    """
+    old, new = (one.with_name(f"{one.stem}_sensitivity.json") for one in (artifact, to))
+    try:
+        old.with_suffix(".svg").replace(new.with_suffix(".svg"))
+        return old.replace(new)
+    except OSError as error:
+        raise InputError(
+            f"cannot rename {old} to {new}: {error.strerror or error}; both are of {to}"
+        ) from error
 
 
 def curve_svg(curve: Sensitivity) -> str:

@@ -19,7 +19,7 @@ from litestereo.runtime.files import write_atomic
 from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.reading import read_file
 
-__all__ = ["load_weights", "save_weights", "tensors_from"]
+__all__ = ["load_weights", "read_weights", "save_weights", "tensors_from"]
 
 _ENVELOPES = ("model", "state_dict")
 _DDP_PREFIX = "module."
@@ -33,16 +33,18 @@ _DAMAGE = (
 )
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, content: bytes | None = None) -> None:
     """Fill `model` from the file at `path`; see `litestereo.models.load_weights`.
 
     Args:
         model: a network of ours.
         path: .pth, .pt, .safetensors or an FP32 artefact.
+        content: of the file, as `read_weights` gave it; None reads it.
     """
     path = Path(path)
     expected = model.state_dict()
-    given = _read(path, expected)
+    content = read_weights(path) if content is None else content
+    given = _without_prefix(_reader(path)(path, content, expected.keys()))
     if path.suffix == ".onnx":
         given = {name: _as_matrix(tensor, expected[name].shape) for name, tensor in given.items()}
         counters = {n: t for n, t in expected.items() if n.endswith(_TRAINING_ONLY)}
@@ -50,6 +52,23 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     _check_fit(given, expected, path=path)
     fitted = {name: given[name].to(expected[name].dtype) for name in expected}
     model.load_state_dict(fitted, strict=True)
+
+
+def read_weights(path: Path) -> bytes:
+    """Return the content of a file of weights.
+
+    Args:
+        path: .pth, .pt, .safetensors or an FP32 artefact.
+
+    Raises:
+        CheckpointError: it is not there, is of no such kind, or cannot be read.
+    """
+    _reader(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no file at {path}; check the path")
+    if path.suffix == ".onnx":
+        return read_onnx(path, error=CheckpointError)
+    return read_file(path, most_bytes=_MOST_BYTES, error=CheckpointError)
 
 
 def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> None:
@@ -88,38 +107,41 @@ def _missing(package: str, *, purpose: str) -> MissingDependencyError:
     return MissingDependencyError(package, purpose=purpose, extra="export")
 
 
-def _read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    readers: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-        ".pth": _read_pickle,
-        ".pt": _read_pickle,
-        ".safetensors": _read_safetensors,
-        ".onnx": lambda file: _read_onnx(file, names=expected.keys()),
+def _reader(path: Path) -> Callable[[Path, bytes, Iterable[str]], dict[str, Tensor]]:
+    """Return what makes tensors of a file's path and content and the names that are wanted."""
+    readers = {
+        ".pth": _from_pickle,
+        ".pt": _from_pickle,
+        ".safetensors": _from_safetensors,
+        ".onnx": _from_onnx,
     }
     reader = readers.get(path.suffix)
     if reader is None:
         raise CheckpointError(
             f"{path} ends in {path.suffix or 'nothing'!r}; weights come as {', '.join(readers)}"
         )
-    if not path.is_file():
-        raise CheckpointError(f"there is no file at {path}; check the path")
-    return _without_prefix(reader(path))
+    return reader
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    return _tensors_only(tensors_from(path), path=path)
+def _from_pickle(path: Path, content: bytes, _: Iterable[str]) -> dict[str, Tensor]:
+    return _tensors_only(tensors_from(path, content=content), path=path)
 
 
-def tensors_from(path: Path, *, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401
+def tensors_from(
+    path: Path, *, device: str | torch.device = "cpu", content: bytes | None = None
+) -> Any:  # noqa: ANN401
     """Return what `torch.save` wrote, if it is tensors and plain values; code is never run.
 
     Args:
         path: the file.
         device: where the tensors come to be.
+        content: of the file; None reads it.
 
     Raises:
         CheckpointError: it is damaged, would need code, or claims more memory than its own size.
     """
-    content = read_file(path, most_bytes=_MOST_BYTES, error=CheckpointError)
+    if content is None:
+        content = read_file(path, most_bytes=_MOST_BYTES, error=CheckpointError)
     try:
         # Only archives: what the older format claims to hold is allocated before it is read.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -169,26 +191,25 @@ def _tensors_only(content: object, *, path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _from_safetensors(path: Path, content: bytes, _: Iterable[str]) -> dict[str, Tensor]:
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load
     except ModuleNotFoundError as error:
         raise _missing("safetensors", purpose="reading .safetensors files") from error
     try:
-        return dict(load(read_file(path, most_bytes=_MOST_BYTES, error=CheckpointError)))
+        return dict(load(content))
     except (SafetensorError, *_DAMAGE) as error:
         raise _unreadable(path, error) from error
 
 
-def _read_onnx(path: Path, *, names: Iterable[str]) -> dict[str, Tensor]:
+def _from_onnx(path: Path, content: bytes, names: Iterable[str]) -> dict[str, Tensor]:
     """Read the initializers that carry a state-dict name; the graph has constants beside them."""
     try:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise _missing("onnx", purpose="reading weights from an .onnx artefact") from error
-    content = read_onnx(path, error=CheckpointError)
     wanted = set(names)
     try:
         graph = onnx.load_from_string(content).graph

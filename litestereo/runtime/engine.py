@@ -211,6 +211,34 @@ class StereoEngine:
             # Finished inside the lock: a backend may reuse its output buffers in the next call.
             return self.finish(self._inferred(prepared), copy=copy)
 
+    def input_buffers(self, size: tuple[int, int]) -> tuple[Image, Image]:
+        """Return two (H, W, 3) uint8 arrays to fill with a pair, for calls that need not copy it.
+
+        With backend tensorrt, and where pictures of this size need no resizing, they are the memory
+        that the GPU reads: fill them between calls, and give these very arrays to each call. They
+        may be kept and filled again for as long as the engine is open. Elsewhere they are arrays
+        like others.
+
+        Args:
+            size: (height, width) of the pictures.
+
+        Example:
+            left, right = engine.input_buffers((480, 640))
+            while camera.read_into(left, right):
+                result = engine(left, right)
+
+        Raises:
+            InputError: the network does not take such a picture.
+            EngineError: the engine is closed, or one for this size cannot be made.
+        """
+        frame = self.frame_for(size)
+        with self._lock:
+            lend = getattr(self._open_backend(), "input_buffers", None)
+            if lend is not None and frame.padded_size == frame.scaled_size == size:
+                pair: tuple[Image, Image] = lend(size)
+                return pair
+        return np.zeros((*size, 3), np.uint8), np.zeros((*size, 3), np.uint8)
+
     def frame_for(self, size: tuple[int, int], *, shrink: float = 1.0) -> Frame:
         """Return where a picture of `size` (height, width) comes to lie in what the network sees.
 

@@ -13,6 +13,8 @@ _JPEG = b"\xff\xd8"
 # JPEG markers without a length, and the frame headers, which hold the size (0xC4, C8, CC are not).
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A marker with a length, or the end's: not a stuffed or fill byte, nor one of the bare ones.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _ORIENTATION_TAG = 0x0112
 _WIDTH_TAG, _HEIGHT_TAG = 256, 257
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
@@ -67,14 +69,21 @@ def exif_orientation(content: bytes) -> int:
 def is_truncated_jpeg(content: bytes) -> bool:
     """Tell a JPEG whose end is missing, which decoders fill with grey without an error.
 
-    Neither marker can occur inside compressed data, so an end marker must follow the last scan.
+    What follows its end is no part of it: phones append a video or a second picture there.
 
     Args:
         content: of the whole file.
     """
     if not content.startswith(_JPEG):
         return False
-    return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+    at = len(_JPEG)
+    while marker := _JPEG_MARKER.search(content, at):
+        if marker[0] == b"\xff\xd9":
+            return False
+        at = marker.end()
+        if marker[0] != b"\xff\xda":  # a scan's own header holds no markers, nor does its data
+            at += int.from_bytes(content[at : at + 2], "big")
+    return True
 
 
 def _jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:

@@ -19,13 +19,41 @@ from litestereo.runtime.image_header import exif_orientation, is_truncated_jpeg
 from litestereo.runtime.preprocess import rgb_pair
 from litestereo.runtime.reading import read_file
 
-__all__ = ["MAXIMUM_PIXELS", "PICTURE_SUFFIXES", "StereoPair", "read_pair", "read_side_by_side"]
+__all__ = [
+    "MAXIMUM_PIXELS",
+    "PICTURE_SUFFIXES",
+    "BitDepth",
+    "StereoPair",
+    "read_pair",
+    "read_side_by_side",
+]
 
 PICTURE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 # A camera's 10 or 12 bits come in 16-bit files; the smallest that holds both pictures is taken.
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
+
+
+class BitDepth:
+    """The depth of a run's 16-bit pictures: what the deepest so far needs, and never less again.
+
+    Taken from each pair alone it would change with the scene, and all brightness with it.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._bits = 0
+
+    def bits_for(self, highest: int) -> tuple[int, int]:
+        """Return the depth for a pair, and what it was before: 0 for the first pair.
+
+        Args:
+            highest: value of the pair.
+        """
+        before = self._bits
+        self._bits = max(before, next(bits for bits in _BIT_DEPTHS if highest < 1 << bits))
+        return self._bits, before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,12 +79,13 @@ class _Picture:
     notes: tuple[str, ...]
 
 
-def read_pair(left: Path, right: Path) -> StereoPair:
+def read_pair(left: Path, right: Path, *, depth: BitDepth | None = None) -> StereoPair:
     """Return the pair in two files.
 
     Args:
         left: file of the left camera's picture.
         right: file of the right camera's picture.
+        depth: of the run that the pair belongs to; None: it stands alone.
 
     Raises:
         InputError: a file is missing, no picture, damaged, too large, too small, or of a pixel
@@ -64,16 +93,17 @@ def read_pair(left: Path, right: Path) -> StereoPair:
     """
     pictures = _read(left), _read(right)
     try:
-        return _pair(pictures[0].pixels, pictures[1].pixels, notes=_merged(pictures))
+        return _pair(pictures[0].pixels, pictures[1].pixels, _merged(pictures), depth)
     except InputError as error:
         raise InputError(f"{left}, {right}: {error}") from error
 
 
-def read_side_by_side(path: Path) -> StereoPair:
+def read_side_by_side(path: Path, *, depth: BitDepth | None = None) -> StereoPair:
     """Return the pair whose left half is the left picture of one file.
 
     Args:
         path: the file.
+        depth: as for `read_pair`.
 
     Raises:
         InputError: as `read_pair`, or an odd width.
@@ -87,20 +117,22 @@ def read_side_by_side(path: Path) -> StereoPair:
         )
     halves = picture.pixels[:, : width // 2], picture.pixels[:, width // 2 :]
     try:
-        return _pair(*halves, notes=picture.notes)
+        return _pair(*halves, picture.notes, depth)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _pair(left: NDArray[Any], right: NDArray[Any], *, notes: tuple[str, ...]) -> StereoPair:
+def _pair(
+    left: NDArray[Any], right: NDArray[Any], notes: tuple[str, ...], depth: BitDepth | None
+) -> StereoPair:
     if np.uint16 in (left.dtype, right.dtype):
-        left, right, note = _eight_bit(left, right)
+        left, right, note = _eight_bit(left, right, depth or BitDepth())
         notes = (*notes, note)
     return StereoPair(*rgb_pair(left, right), notes=notes)
 
 
 def _eight_bit(
-    left: NDArray[Any], right: NDArray[Any]
+    left: NDArray[Any], right: NDArray[Any], depth: BitDepth
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
     """Return both pictures in 8 bits by one factor, and the note that says which."""
     if left.dtype != right.dtype:
@@ -109,10 +141,12 @@ def _eight_bit(
             "convert both to 8 bit"
         )
     highest = max(int(left.max(initial=0)), int(right.max(initial=0)))
-    bits = next(bits for bits in _BIT_DEPTHS if highest < 1 << bits)
+    bits, before = depth.bits_for(highest)
     factor = np.float32(255 / ((1 << bits) - 1))
     converted = [np.rint(image * factor).astype(np.uint8) for image in (left, right)]
     note = f"16-bit pictures with values up to {highest}: read as {bits}-bit, scaled to 8"
+    if 0 < before < bits:
+        note += f"; those before were read as {before}-bit and came out brighter"
     return converted[0], converted[1], note
 
 

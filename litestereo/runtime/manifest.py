@@ -96,6 +96,8 @@ class Manifest:
             blocks are in 8 bits and why others are not; empty for others.
         rectification: of an artefact that takes raw pictures: the rig, the calibration's hash and
             the answers' size, as `GraphRectification` reads them; empty for others.
+        half_weights: an FP32 graph whose weights were rounded to half, and are stored so; False
+            also where a manifest does not say.
         format_version: of this manifest.
     """
 
@@ -114,6 +116,7 @@ class Manifest:
     precision_map: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
     rectification: Mapping[str, Any] = field(default_factory=dict)
+    half_weights: bool = False
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -191,6 +194,7 @@ class Manifest:
             precision_map=_take(data, "precision_map", dict, default={}),
             quantization=_take(data, "quantization", dict, default={}),
             rectification=_take(data, "rectification", dict, default={}),
+            half_weights=_take(data, "half_weights", bool, default=False),
         )
 
 
@@ -208,7 +212,7 @@ def _take(data: Mapping[str, Any], key: str, kind: type, *, default: object = _R
             )
         return default
     # bool is an int to Python, and never what a manifest means by a number.
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise EngineError(
             f"the artefact's manifest has {key} = {value!r}; it must be a {kind.__name__}: export "
             "it again"

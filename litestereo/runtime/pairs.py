@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from litestereo.errors import InputError
 from litestereo.runtime.images import (
     PICTURE_SUFFIXES,
+    BitDepth,
     StereoPair,
     read_pair,
     read_side_by_side,
@@ -28,17 +31,19 @@ class PairSource:
         name: what its output files are called; no two of a list are alike.
         left: the left picture, or the picture that holds both side by side.
         right: the right picture; None where `left` holds both.
+        depth: that the 16-bit pictures of a list have in common.
     """
 
     name: str
     left: Path
     right: Path | None = None
+    depth: BitDepth = field(default_factory=BitDepth, repr=False, compare=False)
 
     def read(self) -> StereoPair:
         """Return the pair; see `litestereo.runtime.images` for what is refused."""
         if self.right is None:
-            return read_side_by_side(self.left)
-        return read_pair(self.left, self.right)
+            return read_side_by_side(self.left, depth=self.depth)
+        return read_pair(self.left, self.right, depth=self.depth)
 
 
 def find_pairs(left: str, right: str) -> list[PairSource]:
@@ -64,8 +69,9 @@ def find_pairs(left: str, right: str) -> list[PairSource]:
             f"{left} and {right} share some names but not all{_missing(lefts, rights)}; "
             "add or remove the pictures without partner"
         )
-    names = _unique_names(lefts)
-    return [PairSource(*each) for each in zip(names, lefts, rights, strict=True)]
+    _check_names(lefts, rights)
+    names, depth = _unique_names(lefts), BitDepth()
+    return [PairSource(*each, depth) for each in zip(names, lefts, rights, strict=True)]
 
 
 def find_side_by_side(pictures: Sequence[str]) -> list[PairSource]:
@@ -78,7 +84,8 @@ def find_side_by_side(pictures: Sequence[str]) -> list[PairSource]:
         InputError: nothing is there.
     """
     paths = [path for each in pictures for path in _pictures(each)]
-    return [PairSource(*each) for each in zip(_unique_names(paths), paths, strict=True)]
+    names, depth = _unique_names(paths), BitDepth()
+    return [PairSource(*each, None, depth) for each in zip(names, paths, strict=True)]
 
 
 def _pictures(text: str) -> list[Path]:
@@ -111,6 +118,53 @@ def _missing(lefts: Sequence[Path], rights: Sequence[Path]) -> str:
         return ""
     more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
     return f" (without partner: {', '.join(alone[:3])}{more})"
+
+
+def _check_names(lefts: Sequence[Path], rights: Sequence[Path]) -> None:
+    """Refuse strangers: what makes a right name of a left one must be the same for all pairs.
+
+    So `left_0001` with `right_0001`, `3/im0` with `3/im1`, but not `left_0002` with `right_0003`.
+    """
+    changes = [_change(*each) for each in zip(_plain(lefts), _plain(rights), strict=True)]
+    usual = min(changes, key=len)
+    for left, right, change in zip(lefts, rights, changes, strict=True):
+        if change != usual:
+            raise InputError(
+                f"{left} would be paired with {right}, and their names do not fit as those of the "
+                "other pairs do; add or remove the pictures without partner, or give both pictures "
+                "of a pair the same number"
+            )
+
+
+def _plain(paths: Sequence[Path]) -> list[str]:
+    """Return the paths below the folder that all are in, without suffixes."""
+    shared = len(Path(os.path.commonpath([path.parent for path in paths])).parts)
+    return ["/".join((*path.parts[shared:-1], path.stem)) for path in paths]
+
+
+def _change(left: str, right: str) -> tuple[object, ...]:
+    """Return what differs: numbers and texts in place, or numbers that only one name has."""
+    lefts, rights = (re.split(r"(\d+)", text) for text in (left, right))
+    if len(lefts) != len(rights):
+        fewer, more = sorted((parts[1::2] for parts in (lefts, rights)), key=len)
+        return tuple((Counter(map(int, fewer)) - Counter(map(int, more))).elements())
+    numbers = zip(map(int, lefts[1::2]), map(int, rights[1::2]), strict=True)
+    texts = zip(lefts[::2], rights[::2], strict=True)
+    both = (*numbers, *(_core(*pair) for pair in texts))
+    return tuple(pair for pair in both if pair[0] != pair[1])
+
+
+def _core(ours: str, theirs: str) -> tuple[str, str]:
+    """Return two texts without what they begin and end with alike: l and r of a_l and a_r."""
+    begin = _alike(ours, theirs)
+    ours, theirs = ours[begin:], theirs[begin:]
+    end = _alike(ours[::-1], theirs[::-1])
+    return ours[: len(ours) - end], theirs[: len(theirs) - end]
+
+
+def _alike(ours: str, theirs: str) -> int:
+    """Return with how many letters both begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs)))  # noqa: B905
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:

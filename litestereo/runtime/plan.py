@@ -15,6 +15,7 @@ from typing import Any
 
 from litestereo.errors import InputError
 from litestereo.runtime.measurements import Measurement
+from litestereo.runtime.preprocess import ScaleOptions, frame_for
 
 __all__ = [
     "DepthExpectation",
@@ -26,7 +27,6 @@ __all__ = [
 ]
 
 RANGE_PX = 192
-_MULTIPLE = 32
 _SMALLEST_PX = 64
 # The engine calls answers from here on clipped, so the nearest distance is kept below it.
 _USABLE_RANGE_PX = 0.95 * RANGE_PX
@@ -109,7 +109,7 @@ class SizeOption:
         nearest_m: nearest distance inside its range.
         far_error_m: expected error at the farthest distance.
         gmacs: model -> 1e9 multiply-adds of one pair.
-        measured: model -> what receipts say at this size; without entry: not measured.
+        measured: model -> what receipts of one device say at this size; without: not measured.
     """
 
     scale: float
@@ -176,6 +176,8 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
     largest size where one does; where what was measured is too slow, the next smaller size, which
     is to be timed; without measurements the bundled model at the largest size.
 
+    Measurements of several devices are not mixed: those of the one that does most count.
+
     Args:
         request: the rig and what it must see.
         measurements: latencies that `stereo-bench` took.
@@ -183,20 +185,18 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
     Raises:
         InputError: no size of at least 64 px reaches the nearest distance.
     """
-    options = _options(request, measurements)
-    option, model, why = _choice(request, options)
-    nearest_px = request.disparity_px(request.near_m)
+    options, (option, model, why) = _best_of_devices(request, measurements)
     ratio = (request.far_m / request.near_m) ** (1 / (_DISTANCES - 1))
     distances = [request.near_m * ratio**step for step in range(_DISTANCES)]
     return Plan(
         request,
-        max_disparity_px=float(math.ceil(nearest_px / 0.95)),
+        max_disparity_px=_max_disparity_px(request),
         option=option,
         model=model,
         why=why,
         expected=tuple(_expectation(request, distance, option.scale) for distance in distances),
         options=options,
-        notes=tuple(_notes(request, option)),
+        notes=(*_notes(request, option), *_device_notes(measurements, option, model)),
     )
 
 
@@ -242,6 +242,11 @@ def plan_request(
     )
 
 
+def _max_disparity_px(request: PlanRequest) -> float:
+    """Return what is asked of the engine, in whole pixels of the pictures."""
+    return float(math.ceil(request.disparity_px(request.near_m) * RANGE_PX / _USABLE_RANGE_PX))
+
+
 def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple[SizeOption, ...]:
     """Return the sizes that reach the nearest distance, the largest first."""
     nearest_px = request.disparity_px(request.near_m)
@@ -251,7 +256,7 @@ def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple
             f"{request.doffs_px:g} px, is more than focal length and baseline give: look at the "
             "calibration"
         )
-    reach = min(1.0, _USABLE_RANGE_PX / nearest_px)
+    reach = min(1.0, RANGE_PX / _max_disparity_px(request))
     scales = sorted({reach, *(scale for scale in _SCALES if scale < reach)}, reverse=True)
     options = tuple(
         _option(request, scale, measurements)
@@ -270,9 +275,10 @@ def _options(request: PlanRequest, measurements: Sequence[Measurement]) -> tuple
 def _option(request: PlanRequest, scale: float, measurements: Sequence[Measurement]) -> SizeOption:
     from litestereo.models.registry import MODEL_SPECS
 
-    height, width = (
-        math.ceil(max(1, round(side * scale)) / _MULTIPLE) * _MULTIPLE for side in request.size
-    )
+    # As the engine does it, so that what was planned for is what runs.
+    asked = ScaleOptions(scale=scale, max_disparity_px=_max_disparity_px(request))
+    largest_ratio = asked.largest_ratio(range_px=RANGE_PX)
+    height, width = frame_for(request.size, scale=scale, largest_ratio=largest_ratio).padded_size
     product = request.focal_px * request.baseline_m
     fitting = [m for m in measurements if m.inference_size == (height, width)]
     return SizeOption(
@@ -284,8 +290,41 @@ def _option(request: PlanRequest, scale: float, measurements: Sequence[Measureme
             spec.name: round(spec.gmacs_384x1248 * height * width / (384 * 1248), 2)
             for spec in MODEL_SPECS.values()
         },
-        # Of several backends and precisions the quickest is what would be run.
-        measured={m.model: m for m in sorted(fitting, key=lambda m: -m.p50_ms)},
+        # Of several backends and precisions the one that keeps the highest rate would be run.
+        measured={m.model: m for m in sorted(fitting, key=lambda m: -m.p99_ms)},
+    )
+
+
+def _best_of_devices(
+    request: PlanRequest, measurements: Sequence[Measurement]
+) -> tuple[tuple[SizeOption, ...], tuple[SizeOption, str, str]]:
+    """Return the sizes and the choice for the device that does most; none knows of another."""
+    tried = []
+    for device in dict.fromkeys(m.device for m in measurements) or {"": None}:
+        options = _options(request, [m for m in measurements if m.device == device])
+        tried.append((options, _choice(request, options)))
+    return max(tried, key=lambda each: _merit(request, each[0], *each[1][:2]))
+
+
+def _merit(
+    request: PlanRequest, options: Sequence[SizeOption], option: SizeOption, model: str
+) -> tuple[bool, bool, float, float]:
+    """Return what a choice is compared by: the rate first, then the size, then the model."""
+    measured = option.measured.get(model)
+    keeps = measured is not None and measured.p99_ms <= 1000 / request.rate_hz
+    known = any(option.measured for option in options)
+    return keeps, known, option.scale, option.gmacs.get(model, 0.0)
+
+
+def _device_notes(
+    measurements: Sequence[Measurement], option: SizeOption, model: str
+) -> tuple[str, ...]:
+    measured, count = option.measured.get(model), len({m.device for m in measurements})
+    if measured is None or count < 2:
+        return ()
+    return (
+        f"the measurements are of {count} devices and the plan is for {measured.device}; for "
+        "another one give its receipts alone",
     )
 
 

@@ -1,6 +1,7 @@
 """From folders, patterns and videos to a set, and every way in which there is none."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,27 @@ def test_every_form_of_pairs(kind, tmp_path):
     made, coverage = make_set(texts, output=tmp_path / "set", options=options)
     assert coverage.candidates == count
     assert {(pair.height, pair.width) for pair in made.pairs} == {(64, 128)}
+
+
+def test_every_pair_of_a_set_has_its_own_name(tmp_path):
+    for seed in range(13):
+        # Recordings whose frames, and here and there whose folders, are called alike.
+        drive = tmp_path / f"day{seed % 3}" / f"run{seed // 3}"
+        for name, image in zip(("left", "right"), picture_pair(seed), strict=True):
+            (drive / name).mkdir(parents=True)
+            cv2.imwrite(str(drive / name / "000000.png"), image[..., ::-1])
+    texts = [str(tmp_path / f"day{day}") for day in range(3)]
+    made, _ = make_set(texts, output=tmp_path / "set")
+    assert {pair.name for pair in made.pairs} == {
+        f"day{seed % 3}/run{seed // 3}/000000" for seed in range(13)
+    }
+    for day in range(3):
+        shutil.move(tmp_path / f"day{day}", tmp_path / f"disk{day}" / "day")
+    texts = [str(tmp_path / f"disk{day}" / "day") for day in range(3)]
+    made, _ = make_set(texts, output=tmp_path / "again")
+    names = {pair.name for pair in made.pairs}
+    assert len(names) == 13
+    assert {"day/run0/000000", "day/run0/000000#2", "day/run0/000000#3"} <= names
 
 
 def test_an_empty_folder_is_refused(tmp_path, capsys):

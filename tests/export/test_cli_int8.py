@@ -49,6 +49,7 @@ def test_the_manifest_says_what_was_calibrated_searched_and_judged(exported_int8
     curve = json.loads(path.with_name("las1_sensitivity.json").read_text())
     assert len(curve["alone"]) > 40
     assert path.with_name("las1_sensitivity.svg").read_text().startswith("<svg")
+    assert not list(path.parent.glob("*_failed_*"))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     manifest = Manifest.from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
     assert (manifest.precision, manifest.opset) == ("int8", 17)
@@ -56,7 +57,11 @@ def test_the_manifest_says_what_was_calibrated_searched_and_judged(exported_int8
     assert manifest.quantization["blocks"] == curve["chosen"] != []
     assert manifest.quantization["convolutions"] == manifest.precision_map["nodes"]["int8"]
     assert manifest.parity["passed"] is True
-    assert len(manifest.parity["pairs"]) == len(int8_set.part(held_out=True))
+    held_out = {pair.name for pair in int8_set.part(held_out=True)}
+    assert {one["pair"] for one in manifest.parity["pairs"]} == held_out
+    nodes = manifest.precision_map["nodes"]
+    assert (nodes["fp16"], nodes["cast"]) == (0, 0), "the rest of the file is FP32"
+    assert nodes["fp32"] > nodes["int8"]
     kept = manifest.quantization["kept"]
     assert {"cost volume", "last aggregation", "upsampling"} <= set(kept)
     assert any("held-out pairs: mean" in line for line in said)
@@ -71,7 +76,7 @@ def test_the_artefact_runs_and_is_near_fp32(exported_int8, int8_set):
     assert 0 < np.abs(answers[0] - answers[1]).mean() < 0.5
 
 
-def test_a_failed_gate_writes_nothing_but_the_curve(
+def test_a_failed_gate_writes_nothing_but_its_own_curve(
     exported_int8, int8_set, pair_files, tmp_path, monkeypatch
 ):
     path, _, graph = exported_int8
@@ -82,12 +87,13 @@ def test_a_failed_gate_writes_nothing_but_the_curve(
     limits = {"mean_px": 1e-6, "bias_px": 0.03, "d1_points": 0.2, "bad_1_points": 0.5}
     monkeypatch.setattr("litestereo.export.disagreement.GATE_LIMITS", limits)
     options = ExportOptions(precision="int8", int8=Int8Options(int8_set.folder), pair=pair_files)
-    with pytest.raises(ExportError, match=r"3 held-out pairs, so nothing.*stay with --fp16"):
+    for kept in ("a.onnx", "a_sensitivity.json", "a_sensitivity.svg"):
+        (tmp_path / kept).write_text("of an earlier run")
+    with pytest.raises(ExportError, match=r"3 held-out pairs, so no artefact.*with --fp16"):
         export_artifact(options, output=tmp_path / "a.onnx")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "a_sensitivity.json",
-        "a_sensitivity.svg",
-    ]
+    changed = {path.name for path in tmp_path.iterdir() if path.read_text() != "of an earlier run"}
+    assert changed == {"a_failed_sensitivity.json", "a_failed_sensitivity.svg"}
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
 
 import numpy as np
 import pytest
+from int8_graphs import made_set
 
 from litestereo.calibration.frames import network_pair
 from litestereo.calibration.sensitivity import Block, search_blocks
-from litestereo.errors import ExportError
+from litestereo.errors import ExportError, InputError
+from litestereo.export import int8_gate
 from litestereo.export.disagreement import Disagreement, disagreement, roughness_px
-from litestereo.export.int8_gate import HeldOut, judge
-from litestereo.export.sensitivity_curve import curve_svg, write_curve
+from litestereo.export.held_out import HeldOut, find_judges
+from litestereo.export.int8_gate import judge, judge_int8
+from litestereo.export.options import ExportOptions, Int8Options
+from litestereo.export.sensitivity_curve import curve_svg, rename_curve, write_curve
 from litestereo.runtime.images import StereoPair
 
 NOTHING = Disagreement(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -88,6 +94,82 @@ def test_the_gate(change, words, ramp):
         report.require()
 
 
+def test_each_pair_judges_though_names_are_alike(ramp):
+    same = [dataclasses.replace(one, pair=named(one.pair, "000000")) for one in held(3)]
+    answers = iter([ramp + 5, ramp + 5, ramp])
+    report = judge(same, quantised=lambda _: next(answers), reference=lambda _: ramp, words="")
+    assert [name for name, _ in report.pairs] == ["000000"] * 3
+    assert len(report.as_json()["pairs"]) == 3
+    assert report.mean.mean_px == pytest.approx(10 / 3, abs=1e-4)
+    assert not report.passed
+
+
+def named(pair, name):
+    return dataclasses.replace(pair, name=name)
+
+
+@pytest.mark.parametrize("unknown", [math.nan, math.inf, 0.0])
+def test_ground_truth_that_says_nothing_is_none(unknown, ramp):
+    silent = np.full_like(ramp, unknown)
+    changed = ramp.copy()
+    changed[:2] += 4  # 3 % of the pixels
+    found = disagreement(changed, ramp, truth=(changed, ramp, silent))
+    assert found == disagreement(changed, ramp)
+    assert found.d1_points == pytest.approx(100 * 2 / 64)
+    (one,) = held(1)
+    with_truth = [dataclasses.replace(one, truth_px=truth) for truth in (silent, ramp)]
+    report = judge(with_truth, quantised=lambda _: changed, reference=lambda _: ramp, words="")
+    assert report.with_truth == 1
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_all_held_out_pairs_judge_in_every_form(half, ramp, tmp_path, monkeypatch):
+    class FiveJudges:
+        left_out = 2
+
+        def __len__(self):
+            return 5
+
+        def pairs(self, *, size):
+            return iter(held(5))
+
+    monkeypatch.setattr(int8_gate, "literal_session", lambda _: lambda _: ramp)
+    monkeypatch.setattr(int8_gate, "plain_session", lambda _: lambda _: ramp)
+    monkeypatch.setattr(int8_gate, "half_outputs", lambda *_: (ramp, ramp))
+    options = ExportOptions(precision="int8", int8=Int8Options(tmp_path, half=half))
+    report = judge_int8(None, None, judges=FiveJudges(), options=options)
+    assert len(report.pairs) == 5
+    assert str(report).startswith("5 held-out pairs, 2 left out that gave ranges:")
+    assert report.as_json()["left_out"] == 2
+    monkeypatch.setattr(FiveJudges, "pairs", lambda self, size: iter(held(4)))
+    with pytest.raises(AssertionError):
+        judge_int8(None, None, judges=FiveJudges(), options=options)
+
+
+def test_scenes_that_gave_ranges_do_not_judge(tmp_path):
+    made = made_set(tmp_path)
+    for stored in made.pairs:
+        scene = tmp_path / "judges" / stored.file
+        scene.mkdir(parents=True)
+        for side in ("left", "right"):
+            picture = made.folder / f"{stored.file}_{side}.png"
+            shutil.copy(picture, scene / f"{side}.png")
+        files = {"left": "left.png", "right": "right.png"}
+        (scene / "meta.json").write_text(json.dumps({"files": files}))
+    judges = find_judges(made, (tmp_path / "judges",))
+    held_out = made.part(held_out=True)
+    assert (len(judges), judges.left_out) == (len(held_out), 13 - len(held_out))
+    names = [one.pair.name for one in judges.pairs(size=None)]
+    assert sorted(names) == sorted(f"judges/{pair.file}" for pair in held_out)
+    used = tmp_path / "judges" / made.part(held_out=False)[0].file
+    with pytest.raises(ExportError, match="all 1 scenes of --held-out gave ranges"):
+        find_judges(made, (used,))
+    assert len(find_judges(made, ())) == len(held_out)
+    everything = tuple(dataclasses.replace(pair, held_out=False) for pair in made.pairs)
+    with pytest.raises(ExportError, match="holds out no pair"):
+        find_judges(dataclasses.replace(made, pairs=everything), ())
+
+
 def test_each_limit_of_the_issue():
     for name, limit in {
         "mean_px": 0.10,
@@ -102,7 +184,6 @@ def test_each_limit_of_the_issue():
 
 
 def test_the_curve_is_written_as_json_and_as_a_drawing(tmp_path):
-    import json
     from xml.etree import ElementTree as Xml
 
     curve = search_blocks(
@@ -120,3 +201,8 @@ def test_the_curve_is_written_as_json_and_as_a_drawing(tmp_path):
     assert "1 of 2 blocks in 8 bits, 75% of their multiply-adds" in words
     assert "bad & worse (25.0%)" in words
     assert curve_svg(curve) == path.with_suffix(".svg").read_text()
+    moved = rename_curve(tmp_path / "las1_int8.onnx", tmp_path / "b.onnx")
+    assert json.loads(moved.read_text()) == data
+    assert {one.name for one in tmp_path.iterdir()} == {"b_sensitivity.json", "b_sensitivity.svg"}
+    with pytest.raises(InputError, match="cannot rename"):
+        rename_curve(tmp_path / "las1_int8.onnx", tmp_path / "b.onnx")

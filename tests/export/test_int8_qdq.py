@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 from litestereo.calibration.ranges import RANGE_METHODS
 from litestereo.export.blocks import FLOAT_PARTS, blocks_of, plan_convolutions
 from litestereo.export.graph import opset_of
-from litestereo.export.int8 import typed_int8
+from litestereo.export.int8 import nodes_by_type, typed_int8
 from litestereo.export.qdq import QuantizeOptions, quantized, switch_of, switched
 
 PLAIN = QuantizeOptions("minmax", correct_bias=False)
@@ -195,6 +195,19 @@ def test_the_typed_form_is_half_around_the_same_codes(case):
     for node in typed.graph.node:
         if node.op_type in ("Conv", "ConvTranspose"):
             assert [made_by[name] for name in node.input[:2]] == ["DequantizeLinear"] * 2
+
+
+def test_nodes_are_counted_in_the_graph_that_is_written(case):
+    model, plan, _, statistics = case
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.add(op_type="Softmax", name="/model/Softmax", input=["scores"], output=["y"])
+    first = plan.candidates[:1]
+    plain = quantized(model, first, statistics=statistics, options=QuantizeOptions())
+    names = {one.name for one in first}
+    counts = {"int8": 1, "fp16": 0, "fp32": 4, "cast": 0, "other": 3}
+    assert nodes_by_type(plain, names) == counts
+    typed = nodes_by_type(typed_int8(plain), names)
+    assert (typed["int8"], typed["fp16"], typed["fp32"], typed["other"]) == (1, 3, 1, 3)
 
 
 @pytest.mark.parametrize("name", ["las1", "las2_s", "las2_h"])

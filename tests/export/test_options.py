@@ -18,6 +18,10 @@ def test_the_file_name_tells_size_and_precision():
     assert options.file_name == "las2_m_384x1248_fp16.onnx"
 
 
+def test_half_weights_have_a_name_of_their_own():
+    assert ExportOptions(half_weights=True).file_name == "las1_fp32_half_weights.onnx"
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

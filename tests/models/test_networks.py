@@ -96,6 +96,7 @@ def test_las2_h_predicts_at_every_step_when_training_only():
     assert len(model.eval().stages(*pair()).predictions) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 @pytest.mark.parametrize(("name", "half"), [("las1", True), ("las2_h", False)])
 def test_compiles_as_one_graph(name, half):
     model = create(name).eval()

@@ -9,6 +9,8 @@ from torch import nn
 
 from litestereo.errors import CheckpointError, InputError
 from litestereo.models import create, load_weights, save_weights
+from litestereo.models.weights import load_weights as fill
+from litestereo.models.weights import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,24 @@ def test_artefacts_are_checkpoints(tmp_path, source, target, as_kernels):
     expected = {n: v.half().float() if v.ndim > 1 else v for n, v in inference.items()}
     for name, value in target.state_dict().items():
         assert torch.equal(value, expected.get(name, torch.tensor(0))), name
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".onnx"])
+def test_a_file_is_read_once(suffix, tmp_path, source, target):
+    path, state = tmp_path / f"w{suffix}", source.state_dict()
+    if suffix == ".onnx":
+        inference = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
+        write_artefact(path, inference)
+    elif suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_weights(source, path)
+    content = read_weights(path)
+    assert content == path.read_bytes()
+    path.unlink()
+    fill(target, path, content=content)
+    name = "refine_3.block.0.weight"
+    assert torch.equal(target.state_dict()[name], state[name])
 
 
 def test_artefact_without_some_weights_is_refused(tmp_path, source, target):

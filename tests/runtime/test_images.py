@@ -155,6 +155,18 @@ def test_a_cut_file_is_refused(tmp_path, rgb, suffix):
         twice(path)
 
 
+@pytest.mark.parametrize("appended", [b"", b"MotionPhoto\xff\xda", b"\xff\xd8\xff\xda\x00\x02"])
+def test_what_follows_the_end_of_a_jpeg_is_no_part_of_it(tmp_path, rgb, appended):
+    path = save(tmp_path / "a.jpg", rgb)
+    whole = with_orientation(path.read_bytes(), 1, ">")
+    thumbnail = b"\xff\xe2\x00\x08\xff\xda\xff\xd9\xff\xda"
+    path.write_bytes(whole[:2] + thumbnail + whole[2:] + appended)
+    assert twice(path).left.shape == rgb.shape
+    path.write_bytes(whole[:2] + thumbnail + whole[2:-200])
+    with pytest.raises(InputError, match="in the middle"):
+        twice(path)
+
+
 def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / "bomb.png"
     header = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)

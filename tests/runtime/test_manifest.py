@@ -19,12 +19,18 @@ def test_fields_of_later_versions_are_ignored():
     assert Manifest.from_json(json.dumps(data)) == stand_in_manifest()
 
 
+def test_half_weights_survive_json():
+    manifest = stand_in_manifest(half_weights=True)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
 def test_parity_and_graph_hash_may_be_absent():
     data = json.loads(stand_in_manifest().to_json())
-    del data["parity"], data["graph_sha256"]
+    del data["parity"], data["graph_sha256"], data["half_weights"]
     manifest = Manifest.from_json(json.dumps(data))
     assert manifest.parity == {}
     assert manifest.graph_sha256 is None
+    assert manifest.half_weights is False
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,7 @@ def test_parity_and_graph_hash_may_be_absent():
         ("disparity_range_px", [192, 0], "low < high"),
         ("outputs", [1], "must be names"),
         ("tools", [], "must be a dict"),
+        ("half_weights", 1, "must be a bool"),
     ],
 )
 def test_a_wrong_field_is_named(field, value, message):

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from litestereo.errors import InputError
@@ -70,6 +72,71 @@ def test_gaps_are_refused(tmp_path, left, right, message):
     folders = touch(tmp_path / "l", *left), touch(tmp_path / "r", *right)
     with pytest.raises(InputError, match=message):
         find_pairs(*map(str, folders))
+
+
+NUMBERED = ("left_*.png", "right_*.png")
+SCENES = ("*/im0.png", "*/im1.png")
+
+
+def touch_matches(folder, patterns, *matches):
+    """Make the files that two patterns match with these words in place of `*`, by eye."""
+    for pattern, words in zip(patterns, matches, strict=True):
+        for word in words.split():
+            path = folder / pattern.replace("*", word)
+            touch(path.parent, path.name)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize(
+    ("patterns", "lefts", "rights", "strangers"),
+    [
+        (NUMBERED, "0001 0002 0004", "0001 0003 0004", r"left_0002\.png .*right_0003\.png"),
+        (NUMBERED, "1 3", "2 3", r"left_1\.png .*right_2\.png"),
+        (NUMBERED, "1 2", "3 4", r"left_2\.png .*right_4\.png"),
+        (SCENES, "a c", "b c", r"a/im0\.png .*b/im1\.png"),
+        (("cam0_left_*.png", "right_*.png"), "1 2", "1 3", "cam0_left_2.*right_3"),
+        (("*_left.png", "*_right.png"), "a a_m", "a a_m", "a_m_left.*a_right"),
+    ],
+)
+def test_strangers_are_refused(tmp_path, monkeypatch, patterns, lefts, rights, strangers, relative):
+    touch_matches(tmp_path, patterns, lefts, rights)
+    monkeypatch.chdir(tmp_path)
+    folder = "" if relative else f"{tmp_path}/"
+    with pytest.raises(InputError, match=strangers):
+        find_pairs(*(folder + pattern for pattern in patterns))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "lefts", "rights"),
+    [
+        (NUMBERED, "1 2 10", "0001 0002 0010"),
+        (SCENES, "a b2 2011_09_26", "a b2 2011_09_26"),
+        (("*/cam0_7.png", "*/cam1_7.png"), "run1 run2", "run1 run2"),
+        (("cam0_left_*.png", "right_*.png"), "1 2", "1 2"),
+        (("*l.png", "*r.png"), "a tool_", "a tool_"),
+        (NUMBERED, "5", "6"),
+    ],
+)
+def test_names_that_differ_in_one_way_are_pairs(tmp_path, patterns, lefts, rights):
+    touch_matches(tmp_path, patterns, lefts, rights)
+    sources = find_pairs(*(f"{tmp_path}/{pattern}" for pattern in patterns))
+    assert len(sources) == len(lefts.split())
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_16_bit_pictures_of_one_run_have_one_depth(tmp_path, both):
+    """A scene that brightens for one frame leaves the others as they are."""
+    for number, highest in enumerate((900, 1100, 900)):
+        picture = np.full((40, 80), 800, np.uint16)
+        picture[0, 0] = highest
+        for side in ("left", "right"):
+            cv2.imwrite(str(touch(tmp_path / side) / f"{number}.png"), picture)
+    left, right = str(tmp_path / "left"), str(tmp_path / "right")
+    sources = find_side_by_side([left]) if both else find_pairs(left, right)
+    pairs = [source.read() for source in sources]
+    assert [int(pair.left[1, 1, 0]) for pair in pairs] == [199, 50, 50]
+    assert ["brighter" in pair.notes[0] for pair in pairs] == [False, True, False]
+    assert [int(source.read().left[1, 1, 0]) for source in sources] == [50] * 3
 
 
 def test_a_pattern_without_files_is_refused(tmp_path):

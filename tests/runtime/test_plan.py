@@ -7,8 +7,9 @@ import pytest
 from litestereo.cli import plan_main
 from litestereo.errors import InputError
 from litestereo.runtime.measurements import read_measurements
-from litestereo.runtime.plan import PlanRequest, make_plan
+from litestereo.runtime.plan import RANGE_PX, PlanRequest, make_plan
 from litestereo.runtime.plan_text import plan_text
+from litestereo.runtime.preprocess import ScaleOptions, frame_for
 
 
 def request(**changes):
@@ -23,13 +24,13 @@ def request(**changes):
     return PlanRequest(**(fields | changes))
 
 
-def subject(model="las1", size=(736, 1280), p50=20.0, p99=24.0, backend="tensorrt"):
+def subject(model="las1", size=(736, 1280), p50=20.0, p99=24.0, backend="tensorrt", device="a GPU"):
     """Return a receipt's subject, as far as the plan looks at it."""
     total = {"samples": 900, "p50_ms": p50, "p99_ms": p99, "max_ms": 99.0}
     return {
         "model": model,
         "backend": backend,
-        "device": "a GPU",
+        "device": device,
         "precision": "fp16",
         "inference_size": list(size),
         "closed": {"summary": {"total": total}},
@@ -56,11 +57,28 @@ def test_a_range_that_fits_runs_at_full_size():
 
 def test_a_longer_range_runs_smaller_by_just_as_much():
     plan = make_plan(request(near_m=0.2))
-    assert plan.option.scale == pytest.approx(0.95 * 192 / 420)
-    assert plan.option.nearest_m == pytest.approx(0.2)
+    assert plan.max_disparity_px == 443
+    assert plan.option.scale == pytest.approx(192 / 443)
+    assert plan.option.nearest_m == pytest.approx(84 / (0.95 * 443))
     assert plan.option.inference_size == (320, 576)
     assert plan.expected[0].error_m == pytest.approx(0.04 / 84 * 0.25 / plan.option.scale)
-    assert "runs at 0.434 of the size" in plan.notes[0]
+    assert "runs at 0.433 of the size" in plan.notes[0]
+
+
+@pytest.mark.parametrize("size", [(480, 640), (376, 672), (800, 1280), (1080, 1920), (1242, 2208)])
+@pytest.mark.parametrize("near_m", [0.2, 0.3, 0.4, 0.5, 0.7])
+@pytest.mark.parametrize(("focal_px", "baseline_m"), [(520.0, 0.12), (1000.0, 0.2)])
+def test_the_size_is_the_one_that_max_disparity_runs(size, near_m, focal_px, baseline_m):
+    plan = make_plan(request(size=size, near_m=near_m, focal_px=focal_px, baseline_m=baseline_m))
+    asked = ScaleOptions(max_disparity_px=plan.max_disparity_px)
+    frame = frame_for(
+        size,
+        scale=asked.scale_for(size, range_px=RANGE_PX),
+        stretch=asked.stretch,
+        largest_ratio=asked.largest_ratio(range_px=RANGE_PX),
+    )
+    assert plan.option.inference_size == frame.padded_size
+    assert plan.option.nearest_m <= near_m * (1 + 1e-6)
 
 
 def test_doffs_counts():
@@ -124,6 +142,32 @@ def test_nothing_is_concluded_about_sizes_that_were_not_measured(tmp_path):
     assert plan.why.endswith(
         "p99 60.0 ms on a GPU (las1, tensorrt, fp16), more than 33.3 ms; lower the rate"
     )
+
+
+def test_of_two_backends_the_one_that_keeps_the_rate_is_taken(tmp_path):
+    found = measured(tmp_path, subject(p50=10, p99=60), subject(p50=20, p99=25, backend="steady"))
+    for given in (found, found[::-1]):
+        plan = make_plan(request(), measurements=given)
+        assert plan.option.scale == 1
+        assert plan.option.measured["las1"].backend == "steady"
+
+
+def test_devices_are_not_mixed(tmp_path):
+    small = (384, 640)
+    found = measured(
+        tmp_path,
+        subject(p99=99, device="slow"),
+        subject(size=small, p99=9, device="slow"),
+        subject(p99=30, device="quick"),
+        subject("las2_h", size=small, p50=1, p99=2, device="other"),
+    )
+    plan = make_plan(request(), measurements=found)
+    assert plan.option.scale == 1
+    assert {m.device for option in plan.options for m in option.measured.values()} == {"quick"}
+    assert "of 3 devices and the plan is for quick" in plan.notes[-1]
+    plan = make_plan(request(), measurements=found[:2])
+    assert plan.option.inference_size == small
+    assert not any("devices" in note for note in plan.notes)
 
 
 def test_disparities_that_turn_negative_are_said():

@@ -65,7 +65,8 @@ class Backend(Protocol):
     calls `close` once, after the last inference has returned.
 
     One whose first inference of a size may take minutes has an attribute `is_preparing`, true for
-    as long as that takes, which any thread may look at.
+    as long as that takes, which any thread may look at. One that copies pictures to memory of its
+    own may offer that memory by a method `input_buffers(size)`, as `TensorRt` does.
     """
 
     @property

@@ -24,6 +24,8 @@ Mask = NDArray[np.bool_]
 
 # 0.12 s a pair on one core at this size; offsets of a tenth of its pixels show in the median.
 _SIDE_PX = 800
+# ORB looks for corners 31 px from the edges, and OpenCV fails where its pyramid runs out of rows.
+_SMALLEST_SIDE_PX = 32
 _CORNERS = 2500
 _FAST_THRESHOLD = 7
 # Of 256 bits; wrong matches peak near 90.
@@ -84,10 +86,11 @@ def match_pair(
     Args:
         left: (H, W, 3) uint8 RGB.
         right: same size.
-        side_px: longer side of the small versions that are matched.
+        side_px: longer side of the small versions that are matched; the shorter keeps 32 px.
     """
     cv2 = import_cv2("matching a pair")
-    scale = min(1.0, side_px / max(left.shape[:2]))
+    sides = left.shape[:2]
+    scale = min(1.0, max(side_px / max(sides), _SMALLEST_SIDE_PX / min(sides)))
     small = [_small(image, scale, cv2) for image in (left, right)]
     left_xy, right_xy = _refined(*_corners(small[0], small[1], cv2), small[0], small[1], cv2)
     height, width = small[0].shape

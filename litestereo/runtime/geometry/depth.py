@@ -23,6 +23,8 @@ __all__ = ["DepthMap", "DepthMapper", "DepthOptions", "Validity", "depth_error_m
 _CLIPPED_FROM = 0.95
 # Below one pixel of disparity an error of half a pixel is half of the depth.
 _FAR_PX = 1.0
+# Infinity as a limit means this: a disparity of 0 has no depth, and every depth kept is finite.
+_FARTHEST_M = 1e30
 
 
 class Validity(IntEnum):
@@ -142,7 +144,7 @@ class DepthMapper:
             max_disparity_px: end of the range that was searched.
             occluded: (H, W) pixels that only the left eye sees.
             speckle: (H, W) pixels of small islands.
-            outside: (H, W) pixels that the raw left picture does not show.
+            outside: (H, W) pixels that a raw picture does not show.
 
         Raises:
             InputError: the disparity has another size.
@@ -168,7 +170,7 @@ class DepthMapper:
         self._mark(np.logical_not(self._flags, out=self._flags), Validity.NOT_FINITE)
         if outside is not None:
             self._mark(outside, Validity.OUTSIDE)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             np.divide(self._product, total_px, out=self._depth_m)
         # By OpenCV: NumPy's masked assignments take ten times as long.
         import_cv2("depth").copyTo(self._nan, self._validity, self._depth_m)
@@ -177,7 +179,7 @@ class DepthMapper:
     def _limits_px(self, max_disparity_px: float | None) -> tuple[np.float32, np.float32 | None]:
         """Return the sums of disparity and doffs below and from which there is no depth."""
         options, product = self.options, float(self._product)
-        far_px = _FAR_PX if options.far_m is None else product / options.far_m
+        far_px = _FAR_PX if options.far_m is None else product / min(options.far_m, _FARTHEST_M)
         ends = [product / options.near_m] if options.near_m else []
         if max_disparity_px is not None:
             ends.append(_CLIPPED_FROM * max_disparity_px + float(self._doffs_px))

@@ -14,7 +14,7 @@ from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.yaml_subset import yaml_documents
 from litestereo.runtime.reading import read_file
 
-__all__ = ["read_calibration", "require_calibration_files"]
+__all__ = ["read_calibration", "read_calibration_files", "require_calibration_files"]
 
 Size = tuple[int, int] | None
 
@@ -54,13 +54,33 @@ def read_calibration(
     Example:
         calibration = read_calibration("calib.txt", size=left.shape[:2])
     """
+    return read_calibration_files(paths, size=size, baseline_m=baseline_m)[0]
+
+
+def read_calibration_files(
+    paths: Path | str | Sequence[Path | str],
+    *,
+    size: tuple[int, int] | None = None,
+    baseline_m: float | None = None,
+) -> tuple[Calibration, dict[Path, bytes]]:
+    """Return what `read_calibration` does, and the content of every file that it is from.
+
+    Args:
+        paths: as there.
+        size: as there.
+        baseline_m: as there.
+
+    Raises:
+        InputError: as there.
+    """
     given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
     require_calibration_files(given)
+    contents: dict[Path, bytes] = {}
     try:
-        calibration = _parsed(given, size=size, baseline_m=baseline_m)
-        return calibration if size is None else calibration.for_size(size)
+        calibration = _parsed(given, contents, size=size, baseline_m=baseline_m)
+        return calibration if size is None else calibration.for_size(size), contents
     except InputError as error:
-        names = ", ".join(str(path) for path in given)
+        names = ", ".join(str(path) for path in dict.fromkeys((*given, *contents)))
         raise InputError(f"calibration {names}: {error}") from error
 
 
@@ -83,8 +103,11 @@ def require_calibration_files(paths: Sequence[Path]) -> None:
             )
 
 
-def _parsed(paths: list[Path], *, size: Size, baseline_m: float | None) -> Calibration:
-    texts = [_text(path) for path in paths]
+def _parsed(
+    paths: list[Path], contents: dict[Path, bytes], *, size: Size, baseline_m: float | None
+) -> Calibration:
+    """Return the calibration in `paths`, and put what was read of them into `contents`."""
+    texts = [_text(path, contents) for path in paths]
     readers = [_text_format(text) for text in texts]
     whole = [path for path, reader in zip(paths, readers, strict=True) if reader is not None]
     if whole and len(paths) > 1:
@@ -96,8 +119,7 @@ def _parsed(paths: list[Path], *, size: Size, baseline_m: float | None) -> Calib
     if len(paths) == 1 and not _is_whole(trees):
         partner = _partner(paths[0])
         if partner is not None:
-            paths.append(partner)
-            trees += _trees([_text(partner)])
+            trees += _trees([_text(partner, contents)])
     if any("cam0" in tree for tree in trees):
         return tree_formats.from_kalibr(trees, size=size, baseline_m=baseline_m)
     if any(_is_camera_info(tree) for tree in trees):
@@ -153,8 +175,8 @@ def _partner(path: Path) -> Path | None:
     return None
 
 
-def _text(path: Path) -> str:
-    content = read_file(path, most_bytes=_LARGEST_BYTES)
+def _text(path: Path, contents: dict[Path, bytes]) -> str:
+    contents[path] = content = read_file(path, most_bytes=_LARGEST_BYTES)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

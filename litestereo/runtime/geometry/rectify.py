@@ -51,6 +51,7 @@ class Rectifier:
         size: (height, width) of the rectified pictures.
         outside: (H, W) bool, where the raw left picture does not show what the rectified one
             would; None: it shows all of it.
+        right_outside: same of the right pictures, whose black matches nothing.
 
     Example:
         rectifier = Rectifier(read_calibration("stereo.yaml", size=left.shape[:2]))
@@ -84,7 +85,7 @@ class Rectifier:
         )
         cv2 = import_cv2("rectification")
         exact = [_maps(eye, size=self.size, kind=cv2.CV_32FC1) for eye in self._eyes]
-        self.outside = _outside(*exact[0], size=self._raw_size)
+        self.outside, self.right_outside = (_outside(*m, size=self._raw_size) for m in exact)
         self._maps = [_Maps(*cv2.convertMaps(*maps, cv2.CV_16SC2)) for maps in exact]
 
     def __call__(self, left: Image, right: Image) -> tuple[Image, Image]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from litestereo.errors import InputError
 from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.cloud import CloudMapper, PointCloud
-from litestereo.runtime.geometry.consistency import OcclusionFinder
+from litestereo.runtime.geometry.consistency import MatchLookup, OcclusionFinder
 from litestereo.runtime.geometry.depth import DepthMap, DepthMapper, DepthOptions
 from litestereo.runtime.geometry.read import read_calibration
 from litestereo.runtime.geometry.rectify import Rectifier, rectified_calibration
@@ -55,8 +55,13 @@ class MetricRig:
             InputError: the calibration has no size.
         """
         self._rectifier = None if calibration.rectified else Rectifier(calibration)
+        self._outside: NDArray[np.bool_] | None = None
+        self._right_outside: MatchLookup | None = None
         if self._rectifier is not None:
             calibration = self._rectifier.calibration
+            self._outside = self._rectifier.outside
+            if self._rectifier.right_outside is not None:
+                self._right_outside = MatchLookup(self._rectifier.right_outside)
         self.rectifies = self._rectifier is not None
         self.size = _size_of(calibration)
         self.calibration = calibration
@@ -114,6 +119,8 @@ class MetricRig:
     ) -> DepthMap:
         """Return a result's depth; its arrays are reused by the next call, `copy()` keeps them.
 
+        `OUTSIDE` is what either raw picture does not show: there is nothing to match in the black.
+
         Args:
             result: of a rectified pair.
             occluded: (H, W), as `occluded` or `left_right_inconsistent` gives it.
@@ -128,8 +135,15 @@ class MetricRig:
             max_disparity_px=result.max_disparity_px,
             occluded=occluded,
             speckle=speckle,
-            outside=None if self._rectifier is None else self._rectifier.outside,
+            outside=self._outside_of(result.disparity_px),
         )
+
+    def _outside_of(self, disparity_px: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """Return what the left picture does not show, or the right one at the pixel's match."""
+        if self._right_outside is None:
+            return self._outside
+        found = self._right_outside(disparity_px)
+        return found if self._outside is None else np.logical_or(found, self._outside, out=found)
 
     def occluded(self, result: StereoResult) -> NDArray[np.bool_]:
         """Return what `occluded_by_warp` does, in an array that the next call reuses.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -33,6 +34,12 @@ Size = tuple[int, int] | None
 Tree = Mapping[str, Any]
 
 _DEEPEST = 16
+
+_MAYBE_FISHEYE = (
+    "the OpenCV file has 4 distortion coefficients and names no lens model: read as k1 k2 p1 p2 "
+    "(radtan); where they are k1 to k4 of cv2.fisheye, add the line distortion_model: equidistant "
+    "to the file, else distortion_model: radtan"
+)
 
 # What people call the same thing, lower case, without "_", "." and "-".
 _OPENCV_NAMES = {
@@ -109,7 +116,6 @@ def from_opencv(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) 
         )
     eyes = []
     for side in ("left", "right"):
-        # Four coefficients alone do not say whether they are a fisheye's; few files name the model.
         distortion, coefficients = lens(
             found.get("model"), found.get(f"{side} lens"), what=f"the {side} eye"
         )
@@ -121,7 +127,7 @@ def from_opencv(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) 
                 coefficients=coefficients,
             )
         )
-    return raw_rig(
+    rig = raw_rig(
         *eyes,
         rotation=rotation_from(found["rotation"], what="R"),
         translation=numbers(found["translation"], what="T", counts=(3,)),
@@ -131,6 +137,10 @@ def from_opencv(trees: Sequence[Tree], *, size: Size, baseline_m: float | None) 
         given=given,
         baseline_m=baseline_m,
     )
+    # cv2.fisheye's four coefficients look like the four of cv2.calibrateCamera.
+    if found.get("model") or all(len(eye.coefficients) != 4 for eye in eyes):
+        return rig
+    return replace(rig, notes=(*rig.notes, _MAYBE_FISHEYE))
 
 
 def from_camera_infos(

@@ -86,7 +86,7 @@ class TensorRt:
         self._engines: list[_Loaded] = []
         self._sessions: OrderedDict[tuple[int, int], tuple[_Loaded, Session]] = OrderedDict()
         self._pipelined: list[Session] = []
-        self._lent: list[Session] = []  # closed, but somebody holds their answers
+        self._lent: list[Session] = []  # closed, but somebody holds arrays of their memory
         self._attested: Attestation | None = None
         self.is_preparing = False
         self._words = _device_words(trt, device)
@@ -136,6 +136,17 @@ class TensorRt:
             device = self._opened()
             with device.active():
                 return self._session(device, (left.shape[0], left.shape[1])).infer(left, right)
+
+    def input_buffers(self, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the page-locked memory that pairs of a size are copied to, as two arrays.
+
+        `infer` of these very arrays copies nothing on the host. They stay while they are held.
+
+        Args:
+            size: (height, width) that the engine serves; it is built if need be.
+        """
+        with self._ready() as device:
+            return self._session(device, size).inputs
 
     def device_times(self) -> DeviceTimes | None:
         """Return what the GPU's clock says about the last `infer`; None if that was none."""
@@ -277,7 +288,7 @@ class TensorRt:
     def close(self) -> None:
         """Drop contexts, then engines, runtimes, memory, and the GPU; closing twice is fine.
 
-        Memory of answers that somebody still holds stays, and the GPU's context with it.
+        Host memory that somebody still holds stays, and the GPU's context with it.
         """
         with self._lock:
             device, self._device = self._device, None
@@ -371,11 +382,11 @@ class TensorRt:
         self._release(session)
 
     def _release(self, *sessions: Session) -> None:
-        """Free closed sessions, and earlier ones whose answers nobody holds any more."""
+        """Free closed sessions, and earlier ones whose memory nobody holds any more."""
         self._lent = [one for one in (*self._lent, *sessions) if not one.free()]
 
 
-# Answers that may still be read, so that they live as long as the process.
+# Their memory may still be read or written, so it lives as long as the process.
 _held_for_ever: list[tuple[Device, list[Session]]] = []
 
 

@@ -121,7 +121,7 @@ class Session:
         self._device, self._words = device, words
         # Memory, stream and events, in order, so that they are freed in the opposite order.
         self._owned: list[Callable[[], None]] = []
-        self._answers: list[PinnedBuffer] = []  # host memory that answers lie in
+        self._hosts: list[PinnedBuffer] = []  # memory that pictures and answers lie in
         self._context: Any = None
         self._graph: Graph | None = None
         self._enqueue_ms: float | None = None
@@ -133,6 +133,11 @@ class Session:
             self.close()
             self.free()
             raise
+
+    @property
+    def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The host buffers of left and right; `infer` of these very arrays copies nothing."""
+        return self._slots["left"].host.array, self._slots["right"].host.array
 
     @property
     def uses_graph(self) -> bool:
@@ -166,8 +171,10 @@ class Session:
             # Before the buffers are touched: the last caller's work may still read them.
             self._device.synchronize(self._done)
             self._elsewhere = False
-        np.copyto(self._slots["left"].host.array, left)
-        np.copyto(self._slots["right"].host.array, right)
+        for name, picture in (("left", left), ("right", right)):
+            buffer = self._slots[name].host.array
+            if picture is not buffer:
+                np.copyto(buffer, picture)
         start = time.perf_counter()
         if self._graph is not None:
             self._graph.launch(self._stream)
@@ -263,13 +270,13 @@ class Session:
         """Free the memory of a closed session; TensorRT no longer knows its addresses by then.
 
         Returns:
-            Whether all went. Host memory of answers that somebody still holds stays.
+            Whether all went. Host memory stays while somebody holds an array of it.
         """
         _free_all(self._owned)
-        if any(sys.getrefcount(buffer.array) > _OWN_REFERENCES for buffer in self._answers):
-            return False
-        _free_all([buffer.free for buffer in self._answers])
-        return True
+        held = [host for host in self._hosts if sys.getrefcount(host.array) > _OWN_REFERENCES]
+        _free_all([host.free for host in self._hosts if host not in held])
+        self._hosts = held
+        return not held
 
     def _make(self, trt: Any, engine: Any, options: SessionOptions) -> None:  # noqa: ANN401
         context = engine.create_execution_context()
@@ -300,22 +307,15 @@ class Session:
         shape, dtype = self._shapes[name], _dtype(name)
         if options.zero_copy:
             mapped = self._device.mapped_buffer(shape, dtype)
-            self._keep(name, mapped)
+            self._hosts.append(mapped)
             mapped.array[...] = 0
             return _Slot(mapped, None)
         host = self._device.pinned_buffer(shape, dtype)
-        self._keep(name, host)
+        self._hosts.append(host)
         host.array[...] = 0
         gpu = self._device.device_buffer(host.array.nbytes)
         self._owned.append(gpu.free)
         return _Slot(host, gpu)
-
-    def _keep(self, name: str, host: PinnedBuffer) -> None:
-        """Remember a host buffer, to free it in the end."""
-        if name in ("disparity", "confidence"):
-            self._answers.append(host)
-        else:
-            self._owned.append(host.free)
 
     def _queue(self, *, in_graph: bool = False) -> None:
         """Queue the copies and the network on the session's own stream, with marks between."""

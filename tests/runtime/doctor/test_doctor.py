@@ -151,6 +151,13 @@ def test_a_sound_pair(sound):
     assert diagnosis.measures()["disparity_px"][1] == pytest.approx(8, abs=0.2)
 
 
+@pytest.mark.parametrize("size", [(32, 8000), (8000, 32)])
+def test_a_pair_without_room_for_corners_gets_a_word(rng, size):
+    left = rng.integers(0, 256, (*size, 3), np.uint8)
+    (finding, *_) = check_pair(left, np.roll(left, -3, axis=1)).findings
+    assert finding.check == "featureless"
+
+
 def test_command_on_a_pair(files, capsys):
     assert run(doctor_main, "--pair-only", *files, "--json") == 0
     report = json.loads(capsys.readouterr().out)

@@ -88,6 +88,13 @@ def test_without_a_limit_far_ends_at_one_pixel():
     assert list(depth.validity[0, :2]) == [Validity.TOO_FAR, Validity.VALID]
 
 
+def test_without_any_far_limit_every_depth_is_finite():
+    mapper = DepthMapper(rig(), size=(4, 6), options=DepthOptions(far_m=np.inf))
+    depth = mapper(disparities(0, -0.0, 1e-40, -1, 1e-3))
+    assert list(depth.validity[0, :5]) == [Validity.TOO_FAR] * 4 + [Validity.VALID]
+    assert np.isfinite(depth.depth_m[depth.validity == 0]).all()
+
+
 def test_no_call_sees_the_last_one_and_copies_stay():
     mapper = DepthMapper(rig(), size=(4, 6))
     first = mapper(disparities(np.nan)).copy()

@@ -64,6 +64,21 @@ def test_opencv_fisheye_by_its_name(tmp_path):
         read_calibration(path)
 
 
+def test_opencv_fisheye_without_a_name_gets_a_note(tmp_path, monkeypatch):
+    assert read_calibration(rigs.opencv_files(tmp_path, suffix="yaml")).notes == ()
+    monkeypatch.setattr(rigs, "D1", rigs.FISHEYE1)
+    monkeypatch.setattr(rigs, "D2", rigs.FISHEYE2)
+    path = rigs.opencv_files(tmp_path)
+    unnamed = read_calibration(path)
+    (note,) = unnamed.notes
+    assert unnamed.left.distortion == "radtan"
+    for model in ("equidistant", "radtan"):
+        line = f"distortion_model: {model}"
+        assert line in note
+        named = read_calibration(write(tmp_path, f"{model}.yml", f"{path.read_text()}{line}\n"))
+        assert (named.left.distortion, named.notes) == (model, ())
+
+
 def test_opencv_projections_alone(tmp_path):
     full = read_calibration(rigs.opencv_files(tmp_path, rectification=True), size=rigs.SIZE)
     path = tmp_path / "rect.yml"

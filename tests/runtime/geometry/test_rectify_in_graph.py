@@ -19,7 +19,7 @@ from litestereo.runtime.geometry import Validity
 from litestereo.runtime.geometry.calibration import rotation_matrix
 from litestereo.runtime.geometry.in_graph import GraphRectification, for_network
 from litestereo.runtime.geometry.read import read_calibration
-from litestereo.runtime.geometry.rectify import rectified_calibration
+from litestereo.runtime.geometry.rectify import Rectifier, rectified_calibration
 from litestereo.runtime.manifest import InputSpec
 from litestereo.runtime.stream import DeadlineOptions, Level, StreamOptions
 
@@ -112,8 +112,11 @@ def test_nothing_is_known_where_the_raw_picture_ends(raw_rig, pair, tmp_path):
     outside = depth.validity == Validity.OUTSIDE
     assert 0.1 < outside.mean() < 0.5
     assert outside[:, :30].all()
-    assert (result.confidence[outside] == 0).all()
-    assert (result.confidence[~outside] > 0).all()
+    # The graph knows the left picture's end; where a match lies in the black the rig looks up.
+    rectifier = Rectifier(for_network(shifted, size=SIZE, multiple_of=32))
+    assert outside[rectifier.outside].all()
+    assert (result.confidence[rectifier.outside] == 0).all()
+    assert (result.confidence[~rectifier.outside] > 0).all()
 
 
 def test_grey_pictures_and_slices_are_taken(engine, pair):
@@ -271,6 +274,17 @@ def test_the_command_needs_no_calibration(run, engine, pair, tmp_path):
     assert cv2.imread(report["files"]["panel"]) is not None
     status, summary, err = run(pair, "--view")
     assert summary["pairs"][0]["metric"]["depth_m"], "a rig that is known gives metres"
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [(["--near", "30"], "too_near"), (["--far", "0.02"], "too_far"),
+     (["--min-confidence", "1"], "low_confidence"), (["--speckle", "100000"], "speckle")],
+)  # fmt: skip
+def test_limits_reach_the_page_of_a_rig_that_is_known(run, pair, limit, reason):
+    shares = [run(pair, "--view", *more)[1]["pairs"][0]["metric"]["validity"]
+              for more in ([], limit)]  # fmt: skip
+    assert shares[0][reason] < shares[1][reason]
 
 
 def test_the_stream_of_the_command_needs_none_either(run, pair):

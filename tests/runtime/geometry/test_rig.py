@@ -20,6 +20,7 @@ from litestereo.runtime.geometry import (
     read_calibration,
 )
 from litestereo.runtime.geometry.rectify import rectification_of
+from litestereo.runtime.results import StereoResult, Timings
 
 
 @pytest.fixture
@@ -78,6 +79,48 @@ def test_what_the_raw_picture_does_not_show_is_outside(file, pair, tmp_path, shi
     assert (left[outside, 0] < 255).mean() > 0.9
     assert (left[~outside] == 255).all()
     assert np.isnan(depth.depth_m[outside]).all()
+
+
+def result_of(disparity_px):
+    return StereoResult(
+        disparity_px, np.ones_like(disparity_px), Timings(0, 0, 0, 0), backend="", device="",
+        precision="", scale=1.0, inference_size=disparity_px.shape, max_disparity_px=192.0,
+        range_clipped=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shift_px", [-150.0, 150.0])
+@pytest.mark.parametrize("left_px", [0.0, 40.0])
+def test_matches_in_the_black_of_the_right_picture_are_outside(rng, file, shift_px, left_px):
+    raw = read_calibration(file, size=rigs.SIZE)
+    plan = rectification_of(raw)
+    left = dataclasses.replace(plan.left, cy_px=plan.left.cy_px + left_px)
+    right = dataclasses.replace(plan.right, cx_px=plan.right.cx_px + shift_px)
+    given = dataclasses.replace(plan, left=left, right=right)
+    rig = MetricRig(dataclasses.replace(raw, given=given), limits=DepthOptions(far_m=np.inf))
+    white = np.full((*rigs.SIZE, 3), 255, np.uint8)
+    left_seen, right_seen = (picture[..., 0] for picture in rig.rectified(white, white))
+    rows, columns = np.mgrid[: rigs.SIZE[0], : rigs.SIZE[1]]
+    for largest_px in (60, 20):
+        disparity_px = rng.uniform(0, largest_px, rigs.SIZE).astype(np.float32)
+        match = np.rint(columns.astype(np.float32) - disparity_px).astype(int)
+        seen = np.where(match < 0, 255, right_seen[rows, match.clip(0)])
+        disparity_px[240] = np.nan
+        outside = rig.depth(result_of(disparity_px)).validity == Validity.OUTSIDE
+        assert outside[240, left_seen[240] == 255].mean() < 0.02
+        outside, black, white = (np.delete(each, 240, axis=0) for each in (
+            outside, (seen == 0) | (left_seen == 0), (seen == 255) & (left_seen == 255)
+        ))  # fmt: skip
+        assert black.mean() > 0.1
+        assert outside[black].all()
+        # OpenCV samples in steps of 1/32 px: a pixel at the end may be white and outside.
+        assert outside[white].mean() < 0.002
+
+
+def test_a_right_picture_without_black_costs_nothing(file):
+    rig = MetricRig.read(file, size=rigs.SIZE)
+    assert rig._rectifier.right_outside is None
+    assert rig._right_outside is None
 
 
 def test_pictures_that_are_rectified_already_stay_as_they_are(file, pair):

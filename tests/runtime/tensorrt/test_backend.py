@@ -168,6 +168,42 @@ def test_lent_answers_outlive_what_lent_them(make, rng, ends):
     np.testing.assert_allclose(before, expected(left, right)[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("integrated", [False, True])
+def test_a_pair_in_the_input_buffers_is_not_copied(make, rng, integrated, monkeypatch):
+    backend, device, _ = make(device=FakeDevice(integrated=integrated))
+    engine = StereoEngine(backend)
+    left, right = engine.input_buffers(SIZE)
+    assert left.shape == right.shape == (*SIZE, 3)
+    copied = []
+    copyto = np.copyto
+    monkeypatch.setattr(
+        "litestereo.runtime.tensorrt.session.np.copyto",
+        lambda to, source: (copied.append(source), copyto(to, source)),
+    )
+    for _ in range(2):
+        given = pair(rng)
+        left[...], right[...] = given
+        result = engine(left, right)
+        np.testing.assert_allclose(result.disparity_px, expected(*given)[0], atol=1e-4)
+    uploads = [one for one in copied if one is left or one is right]
+    assert not integrated or not copied
+    assert len(uploads) == (0 if integrated else 4)  # of the fake GPU, to its own memory
+    engine.close()
+    left[...] = 1  # stays where it was
+    assert sorted(device.live.values()).count("mapped" if integrated else "pinned") == 2
+
+
+def test_pictures_that_are_resized_have_plain_input_buffers(make, rng):
+    backend, device, _ = make()
+    engine = StereoEngine(backend)
+    left, right = engine.input_buffers((75, 101))
+    assert not device.live
+    left[...], right[...] = pair(rng, (75, 101))
+    assert engine(left, right).disparity_px.shape == (75, 101)
+    with pytest.raises(InputError):
+        engine.input_buffers((9, 9))
+
+
 def test_memory_of_lent_answers_goes_once_nobody_holds_them(make, rng):
     backend, device, _ = make()
     engine = StereoEngine(backend)
