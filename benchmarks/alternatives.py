@@ -24,6 +24,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
+from needs import leave_without
+
+from litestereo.packages import EXPORT_PACKAGES
+
+if __name__ == "__main__":
+    leave_without(*EXPORT_PACKAGES, extra="export")
+
 import torch
 from onnx import ModelProto
 from reference_graph import PARTS, formulated_as_published

@@ -21,6 +21,19 @@ sizes=${SIZES:-384x1248 480x640}
 python=${PYTHON:-python3}
 artifacts=${ARTIFACTS:-$out/artifacts}
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+
+if [ "${DEVICE:-cuda}" != cpu ]; then # before the minutes that exports take
+    "$python" - <<'PY' || exit 1
+import sys
+from litestereo.errors import LiteStereoError
+from litestereo.runtime.cuda.driver import Driver
+
+try:
+    Driver.open()
+except LiteStereoError as error:
+    sys.exit(f"gpu.sh: error: {error}")
+PY
+fi
 mkdir -p "$out" "$artifacts"
 
 has() { "$1" -c "$2" >/dev/null 2>&1; }
@@ -78,7 +91,11 @@ for size in $sizes; do
         ${RATE:+--rate "$RATE"} --iterations "${ITERATIONS:-1000}" --minutes "${MINUTES:-4}" \
         ${TRT_PYTHON:+--tensorrt-python "$TRT_PYTHON"} ${TRT_OPTIONS:-} ${BENCH_OPTIONS:-} \
         -o "$out/latency-gpu-$size.json" || status=$?
+    if [ ! -f "$out/latency-gpu-$size.json" ]; then
+        echo "no receipt of $size: nothing could be timed" >&2
+        continue
+    fi
     run bench report "$out/latency-gpu-$size.json" -o "$out/latency-gpu-$size.html" || status=$?
+    echo "receipt: $out/latency-gpu-$size.json; commit it under benchmarks/results/" >&2
 done
-echo "receipts: $out/latency-gpu-*.json; commit them under benchmarks/results/" >&2
 exit "$status"

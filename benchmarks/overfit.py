@@ -15,6 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from needs import leave_without
+
+from litestereo.packages import TRAIN_PACKAGES
+
+if __name__ == "__main__":
+    leave_without(*TRAIN_PACKAGES, extra="train")
+
 import torch
 
 from litestereo.training.options import TrainOptions

@@ -15,6 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from needs import leave_without
+
+if __name__ == "__main__":
+    leave_without("onnx", extra="export", opencv=False)
+
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper

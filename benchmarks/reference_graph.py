@@ -22,6 +22,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from needs import leave_without
+
+from litestereo.packages import EXPORT_PACKAGES
+
+if __name__ == "__main__":
+    leave_without(*EXPORT_PACKAGES, extra="export")
+
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn

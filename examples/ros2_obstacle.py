@@ -6,7 +6,14 @@
 The node itself needs no code: `python -m litestereo.ros --ros-args -p model:=las1`.
 """
 
+import sys
+
 import numpy as np
+
+if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):
+    print(__doc__)
+    sys.exit()  # before the imports that need ROS
+
 import rclpy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32

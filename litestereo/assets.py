@@ -34,18 +34,50 @@ def artifact_path(model: str | Path) -> Path:
         model: name or file.
 
     Raises:
-        InputError: neither a bundled model nor a file.
+        InputError: neither a bundled model nor a file of that kind.
     """
     if str(model) in bundled_models():
         return bundled_artifact(str(model))
     path = Path(model)
     if not path.is_file():
-        bundled = ", ".join(bundled_models()) or "none"
+        raise InputError(_unknown(path))
+    if path.suffix != ".onnx" and not _begins_as_onnx(path):
         raise InputError(
-            f"{str(model)!r} is neither a bundled model ({bundled}) nor an artefact's file; "
-            "make one with stereo-export"
+            f"{path} is no artefact; need a bundled model's name or an .onnx file that "
+            "stereo-export wrote"
         )
     return path
+
+
+def _unknown(path: Path) -> str:
+    """Return what to say of a model that is not there."""
+    from litestereo.models.registry import MODEL_NAMES
+
+    bundled = ", ".join(bundled_models()) or "none"
+    if str(path) in MODEL_NAMES:
+        return (
+            f"no weights of {path} come with litestereo (bundled: {bundled}); make an artefact of "
+            f"its checkpoint with stereo-export --model {path} --weights FILE, and give that file"
+        )
+    if path.suffix == ".onnx" or len(path.parts) > 1:
+        kind = "a folder" if path.is_dir() else "no such file"
+        return (
+            f"{path} is {kind}; need a bundled model ({bundled}) or an artefact's file: check "
+            "the path, or make one with stereo-export"
+        )
+    return (
+        f"{str(path)!r} is neither a bundled model ({bundled}) nor an artefact's file; "
+        "make one with stereo-export"
+    )
+
+
+def _begins_as_onnx(path: Path) -> bool:
+    """Say whether a file's first field is ONNX's version, as every library writes it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1) == b"\x08"
+    except OSError:
+        return True  # whoever opens it says why it cannot be read
 
 
 def demo_pair() -> tuple[Path, Path]:

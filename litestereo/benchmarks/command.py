@@ -15,7 +15,7 @@ from litestereo.benchmarks.metrics import Holes, MetricOptions
 from litestereo.benchmarks.page import PictureWriter, write_page
 from litestereo.benchmarks.report import EvaluationReport
 from litestereo.benchmarks.scenes import Scene
-from litestereo.runtime.files import write_atomic
+from litestereo.runtime.files import require_writable, write_atomic
 from litestereo.runtime.tensorrt.options import GpuOptions
 
 __all__ = ["EvaluationRequest", "run_evaluation"]
@@ -70,6 +70,7 @@ def run_evaluation(
     found = find_scenes(*request.data, layout=request.layout)
     pictures = None
     if request.output is not None:
+        require_writable(request.output, folder=True)
         pictures = PictureWriter(request.output, options=options, page=request.html)
     with open_matcher(
         request.backend,

@@ -17,6 +17,7 @@ from litestereo.benchmarks.envelope import check_header, decode, header
 from litestereo.benchmarks.roofline_devices import DEVICES, RooflineDevice
 from litestereo.benchmarks.table import format_table
 from litestereo.errors import InputError
+from litestereo.packages import EXPORT_PACKAGES, require_packages
 from litestereo.runtime.files import write_atomic
 
 __all__ = [
@@ -195,6 +196,11 @@ def roofline_of(
         InputError: no such model or file, or a size that it does not take.
         MissingDependencyError: the export extra is not installed.
     """
+    from litestereo.models.registry import MODEL_NAMES
+
+    # Of a file only the graph is read.
+    needed = EXPORT_PACKAGES if subject in MODEL_NAMES else ("onnx", "onnxslim")
+    require_packages(*needed, purpose="counting a network", extra="export")
     return Roofline(subject, tuple(_sized(subject, size, devices) for size in sizes))
 
 

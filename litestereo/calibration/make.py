@@ -13,6 +13,7 @@ from litestereo.calibration.sources import Candidate, CandidateList, find_candid
 from litestereo.calibration.statistics import PairStatistics, measure_pair
 from litestereo.calibration.store import CalibrationSet, require_free, write_set
 from litestereo.errors import CalibrationError
+from litestereo.runtime.files import require_writable
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.pair_order import pair_order
 
@@ -46,6 +47,7 @@ def make_set(
     """
     options = options or CalibrateOptions()
     require_free(output)
+    require_writable(output.parent, folder=True)
     candidates = find_candidates(texts, options=options)
     pairs, positions, broken = _measure(candidates, progress)
     if broken and not options.skip_broken:

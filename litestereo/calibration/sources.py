@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -77,14 +78,25 @@ def find_candidates(texts: Sequence[str], *, options: CalibrateOptions) -> Candi
     elif len(rest) == 2:
         pairs += find_pairs(*rest)
     elif rest:
-        raise CalibrationError(
-            f"{rest[0]} and {len(rest) - 1} more are neither folders of pairs nor videos; give "
-            "folders with left.png and right.png in them, two quoted patterns ('left/*.png' "
-            "'right/*.png'), or add --side-by-side"
-        )
+        raise CalibrationError(_unclear(rest))
     if not pairs and not videos:
         raise CalibrationError("no pairs were given; give folders, patterns or a video of pairs")
     return CandidateList(tuple(pairs), tuple(videos), options.every_s)
+
+
+def _unclear(rest: Sequence[str]) -> str:
+    """Return what to say of texts that no pairs follow from."""
+    absent = [text for text in rest if not glob.has_magic(text) and not Path(text).exists()]
+    if absent:
+        return f"{absent[0]} is not there; check the path"
+    if len(rest) == 1:
+        what = f"{rest[0]} is neither a folder of pairs nor a video"
+    else:
+        what = f"{rest[0]} and {len(rest) - 1} more are neither folders of pairs nor videos"
+    return (
+        f"{what}; give folders with left.png and right.png in them, two quoted patterns "
+        "('left/*.png' 'right/*.png'), or add --side-by-side"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from litestereo.commands.shared import (
     run_command,
     say,
     stdout_columns,
+    with_joined_size,
 )
 
 __all__ = ["bench_main"]
@@ -40,7 +41,9 @@ def bench(version: Version = False) -> None:
 
 
 @bench_app.command(
-    "run", epilog=example("stereo-bench las1@onnxruntime-cpu las1@torch sgbm --size 480x640")
+    "run",
+    short_help="Time subjects in turns, with ratios to the first.",
+    epilog=example("stereo-bench las1@onnxruntime-cpu las1@torch sgbm --size 480x640"),
 )
 def bench_run(
     subjects: Annotated[
@@ -147,7 +150,9 @@ def _turns_watched(turns: Any) -> Iterator[Any]:  # noqa: ANN401 - Turn, not loa
 
 
 @bench_app.command(
-    "roofline", epilog=example("stereo-bench roofline las1 --size 384x1248 --device orin-nano")
+    "roofline",
+    short_help="Count a network, and its least time on devices.",
+    epilog=example("stereo-bench roofline las1 --size 384x1248 --device orin-nano"),
 )
 def bench_roofline(
     subject: Annotated[
@@ -197,7 +202,11 @@ def bench_roofline(
         print(roofline_table(roofline, layers=layers, width=stdout_columns()))
 
 
-@bench_app.command("compare", epilog=example("stereo-bench compare before.json after.json"))
+@bench_app.command(
+    "compare",
+    short_help="Compare two receipts.",
+    epilog=example("stereo-bench compare before.json after.json"),
+)
 def bench_compare(
     before: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="A receipt.")],
     after: Annotated[Path, typer.Argument(metavar="B", show_default=False, help="Another one.")],
@@ -226,7 +235,11 @@ def bench_compare(
         raise typer.Exit(1)
 
 
-@bench_app.command("report", epilog=example("stereo-bench report bench.json -o bench.html"))
+@bench_app.command(
+    "report",
+    short_help="Draw a receipt as a page.",
+    epilog=example("stereo-bench report bench.json -o bench.html"),
+)
 def bench_report(
     receipt: Annotated[
         Path, typer.Argument(metavar="RECEIPT", show_default=False, help="Of stereo-bench.")
@@ -251,7 +264,11 @@ def bench_report(
     print(draw_page(output, receipt, accuracy=accuracy or (), profiles=profile or ()))
 
 
-@bench_app.command("readme", epilog=example("stereo-bench readme"))
+@bench_app.command(
+    "readme",
+    short_help="Write the README's tables anew from results.",
+    epilog=example("stereo-bench readme"),
+)
 def bench_readme(
     readme: Annotated[Path, typer.Argument(help="File with markers.")] = Path("README.md"),
     results: Annotated[Path, typer.Option(help="Folder of receipts and reports.")] = Path(
@@ -277,7 +294,7 @@ def bench_main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = with_joined_size(arguments, "--size")
     names = {command.name for command in bench_app.registered_commands}
     if given and given[0] not in {*names, "-h", "--help", "--version"}:
         given.insert(0, "run")

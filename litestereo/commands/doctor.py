@@ -45,7 +45,7 @@ def doctor(
     Exit status 1 when there is a fault.
     """
     if pictures is not None and len(pictures) != 2:
-        raise typer.BadParameter(f"need LEFT and RIGHT, or neither; got {len(pictures)} pictures")
+        raise typer.BadParameter(f"need LEFT and RIGHT, or neither; got {len(pictures)}")
     if calib and not pictures:
         raise typer.BadParameter("a calibration is checked against a pair; give LEFT and RIGHT")
     if pair_only and not pictures:

@@ -16,6 +16,7 @@ from litestereo.commands.shared import (
     example,
     run_command,
     say,
+    with_split_size,
 )
 
 __all__ = ["export_main"]
@@ -75,7 +76,9 @@ def export(
     ] = None,
     camera_size: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="H W", show_default="the calibration's", help="Of --calib: raw size."),
+        typer.Option(
+            metavar="H W", show_default="the calibration's", help="Of --calib: raw size, or HxW."
+        ),
     ] = None,
     baseline: Annotated[
         float | None,
@@ -175,6 +178,10 @@ def export(
         from litestereo.export.int8_engine import fp16_beside
 
         fp16_beside(output, options)  # refuses a name in use before the search for INT8's blocks
+    if engine:
+        from litestereo.runtime.tensorrt.library import require_tensorrt
+
+        require_tensorrt()
     report = export_artifact(options, output=output, progress=say)
     say(f"{report.size_bytes / 1e6:.1f} MB, {sum(report.histogram.values())} nodes")
     if not (engine and int8):
@@ -216,4 +223,5 @@ def export_main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    return run_command(export_app, name="stereo-export", arguments=arguments)
+    given = with_split_size(arguments, "--camera-size")
+    return run_command(export_app, name="stereo-export", arguments=given)

@@ -15,6 +15,7 @@ from litestereo.commands.shared import (
     command_app,
     example,
     run_command,
+    with_split_size,
 )
 
 __all__ = ["plan_main"]
@@ -29,7 +30,7 @@ def plan(
     near: Annotated[float, typer.Option(help="Nearest distance to see, in metres.")],
     far: Annotated[float, typer.Option(help="Farthest distance of interest, in metres.")],
     size: Annotated[
-        tuple[int, int], typer.Option(metavar="H W", help="Of the rectified pictures.")
+        tuple[int, int], typer.Option(metavar="H W", help="Or HxW, of the rectified pictures.")
     ],
     focal: Annotated[
         float | None,
@@ -85,4 +86,5 @@ def plan_main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    return run_command(plan_app, name="stereo-plan", arguments=arguments)
+    given = with_split_size(arguments, "--size")
+    return run_command(plan_app, name="stereo-plan", arguments=given)

@@ -20,6 +20,7 @@ from litestereo.commands.shared import (
     example,
     run_command,
     say,
+    with_split_size,
 )
 
 __all__ = ["run_main"]
@@ -34,7 +35,8 @@ def run(
         typer.Argument(
             metavar="LEFT RIGHT",
             show_default=False,
-            help="Two files, two folders, or two quoted patterns; with --side-by-side any number.",
+            help="Two files, two folders, or two quoted patterns; with --side-by-side a file, "
+            "folders or patterns.",
         ),
     ] = None,
     output: Annotated[
@@ -139,7 +141,9 @@ def run(
     ] = None,
     camera_size: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="H W", show_default="the driver's", help="Of the cameras' pictures."),
+        typer.Option(
+            metavar="H W", show_default="the driver's", help="Or HxW, of the cameras' pictures."
+        ),
     ] = None,
     camera_format: Annotated[
         str | None,
@@ -175,8 +179,13 @@ def run(
         int | None, typer.Option(min=1, show_default="all", help="Of a stream: stop after so many.")
     ] = None,
     save_every: Annotated[
-        int, typer.Option(min=0, help="Of a stream: write each so many results; 0 writes none.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0,
+            show_default="1; of cameras 30",
+            help="Of a stream: write each so many results; 0 writes none.",
+        ),
+    ] = None,
     metrics: Annotated[
         Path | None,
         typer.Option(show_default=False, help="Of a stream: keep Prometheus counters in a file."),
@@ -200,6 +209,23 @@ def run(
     streams = bool(video or camera or folder)
     if streams and (pictures or demo or side_by_side):
         raise typer.BadParameter("a stream takes its pairs from one place; give no LEFT RIGHT")
+    if not streams:
+        _refuse_unused(
+            {
+                "--rate": rate,
+                "--max-age": max_age,
+                "--shrink": shrink,
+                "--frames": frames,
+                "--jitter": jitter,
+                "--metrics": metrics,
+                "--save-every": save_every is not None,
+                "--reconnects": reconnects,
+                "--realtime": realtime,
+                "--camera-size": camera_size,
+                "--camera-format": camera_format,
+            },
+            "belongs to a stream; add --camera, --video or --folder, or leave it out",
+        )
     texts = (
         [] if streams else _checked_pictures(pictures or [], demo=demo, side_by_side=side_by_side)
     )
@@ -232,6 +258,8 @@ def run(
             limits=DepthOptions(near, far, min_confidence),
         )
     options = OutputOptions(output, png16, pfm, npy, max_color, allow_swapped, metric, view)
+    if save_every != 0:
+        options.require_place()
     if streams:
         from litestereo.runtime.stream.camera_sources import CameraOptions
         from litestereo.runtime.stream.command import StreamRequest, run_stream
@@ -266,15 +294,18 @@ def run(
         gpu=GpuOptions(cache_dir=engine_cache, progress=say),
     ) as engine:
         if streams:
-            streamed = run_stream(engine, request, progress=say)
-            print(json.dumps(streamed, indent=1))
+            streamed = run_stream(engine, request, progress=say, stopped=_print_json)
+            _print_json(streamed)
             if not streamed["health"]["frames_out"]:
                 say("no pair gave a result")
                 raise typer.Exit(1)
             return
-        reports = _watched(run_pairs(engine, sources, options=options), total=len(sources))
+        running = run_pairs(engine, sources, options=options)
+        reports = list(running) if demo else _watched(running, total=len(sources))
         summary = batch_summary(engine, reports)
-    print(json.dumps(summary, indent=1))
+    _print_json(summary)
+    if demo:  # where the picture is comes last, for a person to find
+        say(*(line for report in reports for line in report.words()))
     if summary["failed"]:
         say(f"{summary['failed']} of {len(sources)} pairs failed")
         raise typer.Exit(1)
@@ -288,14 +319,47 @@ def _checked_pictures(pictures: list[str], *, demo: bool, side_by_side: bool) ->
         from litestereo.assets import demo_pair
 
         return [str(path) for path in demo_pair()]
+    if side_by_side and len(pictures) == 2 and all(Path(text).is_file() for text in pictures):
+        raise typer.BadParameter(
+            f"with --side-by-side each picture holds both eyes, and {pictures[0]} and "
+            f"{pictures[1]} are two: leave it out if they are left and right, else give their "
+            "folder or a quoted pattern"
+        )
     if side_by_side and pictures:
         return pictures
     if len(pictures) != 2:
-        raise typer.BadParameter(
-            f"need LEFT and RIGHT, got {len(pictures)} pictures; quote patterns ('left/*.png'), "
+        raise typer.BadParameter(_not_a_pair(pictures))
+    return pictures
+
+
+def _not_a_pair(pictures: list[str]) -> str:
+    """Return what to say where LEFT and RIGHT are not two."""
+    if len(pictures) != 1:
+        return (
+            f"need LEFT and RIGHT, got {len(pictures)}; quote patterns ('left/*.png'), "
             "or try --demo"
         )
-    return pictures
+    from litestereo.calibration.sources import VIDEO_SUFFIXES
+
+    (given,) = pictures
+    if Path(given).is_dir():
+        advice = f"for a folder with left and right in it: --folder {given}"
+    elif Path(given).suffix.lower() in VIDEO_SUFFIXES:
+        advice = f"for a video that holds both eyes side by side: --video {given}"
+    else:
+        advice = f"for a picture that holds both eyes: --side-by-side {given}"
+    return f"need LEFT and RIGHT, got {given} alone; {advice}"
+
+
+def _refuse_unused(options: dict[str, object], why: str) -> None:
+    """Refuse the first option that was given and that nothing would look at."""
+    for name, value in options.items():
+        if value:
+            raise typer.BadParameter(f"{name} {why}")
+
+
+def _print_json(summary: dict[str, Any]) -> None:
+    print(json.dumps(summary, indent=1), flush=True)
 
 
 def _watched(reports: Any, *, total: int) -> list[Any]:  # noqa: ANN401 - PairReport, not loaded yet
@@ -319,4 +383,5 @@ def run_main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    return run_command(run_app, name="stereo-run", arguments=arguments)
+    given = with_split_size(arguments, "--camera-size")
+    return run_command(run_app, name="stereo-run", arguments=given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import sys
@@ -28,6 +29,8 @@ __all__ = [
     "say",
     "scenes_watched",
     "stdout_columns",
+    "with_joined_size",
+    "with_split_size",
 ]
 
 
@@ -59,7 +62,7 @@ def run_command(app: typer.Typer, *, name: str, arguments: Sequence[str] | None)
         name: what it is called, for messages.
         arguments: words that replace the command line's; None takes those of `sys.argv`.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = _given(arguments)
     try:
         with _stoppable(name):
             app(given, prog_name=name)  # leaves by SystemExit, also when all went well
@@ -69,6 +72,46 @@ def run_command(app: typer.Typer, *, name: str, arguments: Sequence[str] | None)
         print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def with_split_size(arguments: Sequence[str] | None, option: str) -> list[str]:
+    """Return a command line in which 480x640 after `option` is two words, as the option takes them.
+
+    Args:
+        arguments: as `run_command` takes them.
+        option: its name.
+    """
+    words: list[str] = []
+    for word in _given(arguments):
+        name, equals, value = word.partition("=")
+        after = words[-1:] == [option]
+        if not after and equals and name == option:
+            words.append(name)
+            word, after = value, True
+        size = re.fullmatch(r"(\d+)[xX](\d+)", word) if after else None
+        words += size.groups() if size else [word]
+    return words
+
+
+def with_joined_size(arguments: Sequence[str] | None, option: str) -> list[str]:
+    """Return a command line in which the words 480 640 after `option` are one, 480x640.
+
+    Args:
+        arguments: as `run_command` takes them.
+        option: its name.
+    """
+    words: list[str] = []
+    for word in _given(arguments):
+        both = words[-2:-1] == [option] and all(each.isdecimal() for each in (words[-1], word))
+        if both:
+            words[-1] += f"x{word}"
+        else:
+            words.append(word)
+    return words
+
+
+def _given(arguments: Sequence[str] | None) -> list[str]:
+    return list(sys.argv[1:] if arguments is None else arguments)
 
 
 @contextmanager

@@ -150,6 +150,13 @@ def train(
         cuda_graph=cuda_graph,
         seed=seed,
     )
+    from litestereo.packages import TRAIN_PACKAGES, require_packages
+    from litestereo.runtime.files import require_writable
+    from litestereo.runtime.opencv import import_cv2
+
+    require_packages(*TRAIN_PACKAGES, purpose="training", extra="train")
+    import_cv2("drawing scenes and reading pictures")
+    require_writable(output, folder=True)
     if profile:
         from litestereo.training.profile import profile_training
 

@@ -6,19 +6,17 @@ Importing this package loads neither torch nor onnx; calling `export_artifact` d
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litestereo.errors import MissingDependencyError
 from litestereo.export.options import ExportOptions
+from litestereo.packages import EXPORT_PACKAGES, require_packages
+from litestereo.runtime.opencv import import_cv2
 
 if TYPE_CHECKING:
     from litestereo.export.pipeline import ExportReport
 
 __all__ = ["ExportOptions", "export_artifact"]
-
-_NEEDED = ("torch", "onnx", "onnxslim", "onnxruntime")
 
 
 def export_artifact(
@@ -36,7 +34,8 @@ def export_artifact(
         What was written, and how it was judged.
 
     Raises:
-        MissingDependencyError: torch, onnx, onnxslim or onnxruntime is not installed.
+        MissingDependencyError: torch, onnx, onnxslim, onnxruntime, OpenCV or, for the exporter
+            "dynamo", onnxscript is not installed.
         CheckpointError: the weights do not fit the model.
         ExportError: no weights, a failed step, or a failed gate; no artefact is written then. Of
             INT8 the search's curve may be, under the name of a failed run.
@@ -48,9 +47,10 @@ def export_artifact(
         >>> options = ExportOptions(model="las1", height=384, width=1248, precision="fp16")
         >>> report = export_artifact(options, output=Path("las1.onnx"))  # doctest: +SKIP
     """
-    for package in _NEEDED:
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, purpose="exporting a model", extra="export")
+    dynamo = ("onnxscript",) if options.exporter == "dynamo" else ()
+    require_packages(*EXPORT_PACKAGES, *dynamo, purpose="exporting a model", extra="export")
+    if options.gate or options.precision != "fp32" or options.rig is not None:
+        import_cv2("reading the pictures that judge an export")
     from litestereo.export.pipeline import export
 
     return export(options, output=output, progress=progress)

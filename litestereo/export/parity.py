@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -141,7 +141,7 @@ class ParityReport:
 
 
 def compare(
-    graph: ModelProto, *, model: torch.nn.Module, pairs: Sequence[Pair], run: Run
+    graph: ModelProto, *, model: torch.nn.Module, pairs: Iterable[Pair], run: Run
 ) -> tuple[ParityCase, ...]:
     """Return how far `graph`, computed by `run`, lies from the FP32 torch `model` on each pair.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,6 +58,7 @@ from litestereo.export.rectification import (
 )
 from litestereo.export.sensitivity_curve import rename_curve, write_curve
 from litestereo.export.simplify import simplify
+from litestereo.runtime.files import require_writable
 
 __all__ = ["ExportReport", "export", "for_engines", "fp16_graph", "fp32_graph"]
 
@@ -92,6 +93,7 @@ def export(
         progress: gets lines for a person.
     """
     require_onnx_suffix(output)
+    require_writable(output)
     weights = _weights_file(options)
     require_other_file(output, weights)
     rectification = None if options.rig is None else rectification_for(options)
@@ -116,8 +118,7 @@ def export(
         graph = for_engines(simplify(graph))
     parity: ParityReport | GateReport | None = None
     if options.gate:
-        progress("comparing with torch")
-        parity = _judge(graph, model=model, exact=exact, pairs=pairs, options=options)
+        parity = _judge(graph, model=model, exact=exact, pairs=pairs, options=options, say=progress)
         parity.require()
         progress(str(parity))
     failed = output.with_stem(f"{output.stem}_failed")
@@ -131,6 +132,8 @@ def export(
     if rectification is not None:
         graph = rectifying_graph(graph, rectification)
         precision_map = rectifying_map(precision_map, graph)
+        if options.gate:
+            progress("comparing the rectification with a sum in double precision")
         sampling_levels = sampling_error_levels(rectification) if options.gate else None
     manifest = make_manifest(
         options,
@@ -294,6 +297,15 @@ def _weights(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
     }
 
 
+def _told(pairs: Collection[Pair], options: ExportOptions, say: Progress) -> Iterator[Pair]:
+    """Yield the pairs, and say each before it is compared: half precision takes minutes for one."""
+    slow = "; half precision takes minutes on a CPU" if options.precision == "fp16" else ""
+    for number, pair in enumerate(pairs, start=1):
+        height, width = pair.size
+        say(f"comparing with torch: {pair.name} {height}x{width}, {number} of {len(pairs)}{slow}")
+        yield pair
+
+
 def _judge(
     graph: ModelProto,
     *,
@@ -301,13 +313,15 @@ def _judge(
     exact: nn.Module,
     pairs: Collection[Pair],
     options: ExportOptions,
+    say: Progress,
 ) -> ParityReport:
     """Compare a graph with torch in its own arithmetic; INT8 starts from one in FP32.
 
     Half weights are compared twice: as rounded in `model`, and with `exact` before that.
     """
+    told = _told(pairs, options, say)
     if options.precision != "fp16":
-        cases = compare(graph, model=model, pairs=tuple(pairs), run=onnxruntime_outputs)
+        cases = compare(graph, model=model, pairs=told, run=onnxruntime_outputs)
         # Of INT8 only the trace is in question here: its own gate allows far more than rounding.
         if options.precision == "int8":
             limit, limit_px = "mean_px", FP16_LIMIT_MEAN_PX
@@ -315,9 +329,9 @@ def _judge(
             limit, limit_px = "max_px", FP32_LIMIT_MAX_PX
         judge, rounding = "ONNX Runtime on the CPU", None
         if options.half_weights:
-            lost = compare(graph, model=exact, pairs=tuple(pairs), run=onnxruntime_outputs)
+            lost = compare(graph, model=exact, pairs=pairs, run=onnxruntime_outputs)
             rounding = ParityReport(judge, "mean_px", HALF_WEIGHTS_LIMIT_MEAN_PX, lost)
         return ParityReport(judge, limit, limit_px, cases, rounding)
-    cases = compare(graph, model=model, pairs=tuple(pairs), run=half_outputs)
+    cases = compare(graph, model=model, pairs=told, run=half_outputs)
     judge = "ONNX's reference evaluator in float16, sums in FP32"
     return ParityReport(judge, "mean_px", FP16_LIMIT_MEAN_PX, cases)

@@ -92,9 +92,6 @@ def save_weights(model: StereoNetwork, path: str | Path, *, half: bool = False) 
 
 
 def _require_torch(purpose: str) -> None:
-    from importlib.util import find_spec
+    from litestereo.packages import require_packages
 
-    from litestereo.errors import MissingDependencyError
-
-    if find_spec("torch") is None:
-        raise MissingDependencyError("torch", purpose=purpose, extra="export")
+    require_packages("torch", purpose=purpose, extra="export")

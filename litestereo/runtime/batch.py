@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import numpy as np
 
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.disparity_io import write_npy, write_pfm, write_picture, write_png16
+from litestereo.runtime.doctor.pair import quick_findings
 from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.files import require_writable
 from litestereo.runtime.geometry.metric import MetricOptions, MetricRun
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.pair_order import pair_order
@@ -26,7 +28,9 @@ __all__ = [
     "as_seen",
     "batch_summary",
     "check_order",
+    "depth_notes",
     "output_targets",
+    "pair_notes",
     "run_pairs",
     "with_own_metric",
     "write_outputs",
@@ -68,6 +72,14 @@ class OutputOptions:
                 f"output {self.output} is a {self.output.suffix} file; give a folder or a .png, "
                 "and ask for other formats with --png16, --pfm or --npy"
             )
+
+    def require_place(self) -> None:
+        """Raise where the results cannot be written, before there are any.
+
+        Raises:
+            LiteStereoError: `output` is not a place to write to.
+        """
+        require_writable(self.output, folder=not self.names_a_file)
 
     @property
     def names_a_file(self) -> bool:
@@ -260,6 +272,30 @@ def check_order(pair: StereoPair) -> None:
         )
 
 
+def pair_notes(pair: StereoPair) -> tuple[str, ...]:
+    """Return what is plainly wrong with a pair: one picture twice, or one without texture.
+
+    Args:
+        pair: as it was read.
+    """
+    found = quick_findings(pair.left, pair.right)
+    return tuple(f"{each.what}: {each.fix} (stereo-doctor looks closer)" for each in found)
+
+
+def depth_notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a note where no pixel of a pair has a depth, with the commonest reasons.
+
+    Args:
+        facts: of `MetricRun.write`.
+    """
+    shares = {name: share for name, share in facts["validity"].items() if share}
+    if "valid" in shares:
+        return ()
+    ordered = sorted(shares.items(), key=lambda each: -each[1])[:3]
+    reasons = ", ".join(f"{share:.0%} {name.replace('_', ' ')}" for name, share in ordered)
+    return (f"no pixel has a depth: {reasons}; see --near, --far, --min-confidence, --speckle",)
+
+
 def _run_pair(
     engine: StereoEngine,
     source: PairSource,
@@ -269,6 +305,7 @@ def _run_pair(
     metric: MetricRun | None,
 ) -> PairReport:
     pair = source.read()
+    pair = replace(pair, notes=(*pair.notes, *pair_notes(pair)))
     if metric is not None:
         pair = metric.prepared(pair)
     if not options.allow_swapped:
@@ -282,6 +319,7 @@ def _run_pair(
         facts["metric"] = metric.write(
             pair, result, targets=targets, max_color_px=options.max_color_px
         )
+        pair = replace(pair, notes=(*pair.notes, *depth_notes(facts["metric"])))
     facts["files"] = {kind: str(path) for kind, path in targets.items()}
     return PairReport(left, right, facts=facts, notes=(*pair.notes, *_notes(engine, result)))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from litestereo.errors import InputError
 
-__all__ = ["replacing", "write_atomic"]
+__all__ = ["replacing", "require_writable", "write_atomic"]
 
 
 class _NoLocksError(Exception):
@@ -43,6 +43,31 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> Path:
             f"cannot write {path}: {error.strerror or error}; choose another place with -o"
         ) from error
     return path
+
+
+def require_writable(path: Path, *, folder: bool = False) -> None:
+    """Raise where something cannot be written, before the work whose result it is.
+
+    Nothing is made: the folder that is there, or the nearest one above it, is looked at.
+
+    Args:
+        path: the file, or the folder of several.
+        folder: whether it is a folder.
+
+    Raises:
+        InputError: the place is of the wrong kind, or may not be written.
+    """
+    if not folder and path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; name a file in it with -o")
+    place = path if folder else path.parent
+    there = next((each for each in (place, *place.parents) if os.path.lexists(each)), Path("/"))
+    if not os.path.isdir(there):
+        reason = f"{there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        reason = f"{there} may not be written"
+    else:
+        return
+    raise InputError(f"cannot write {path}: {reason}; choose another place with -o")
 
 
 @contextmanager

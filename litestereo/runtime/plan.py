@@ -173,7 +173,8 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
     """Return the plan for a rig.
 
     Of measured models the costliest that keeps the rate at its 99th percentile is taken, at the
-    largest size where one does; without measurements the bundled model at the largest size.
+    largest size where one does; where what was measured is too slow, the next smaller size, which
+    is to be timed; without measurements the bundled model at the largest size.
 
     Measurements of several devices are not mixed: those of the one that does most count.
 
@@ -340,11 +341,37 @@ def _choice(request: PlanRequest, options: Sequence[SizeOption]) -> tuple[SizeOp
                 f"{best.p99_ms:.1f} ms on {best.device} ({best.backend}, {best.precision})"
             )
             return option, best.model, why
+    measured = [option for option in options if option.measured]
+    if measured:
+        return _too_slow(options, measured[-1], period_ms)
     model = next(iter(bundled_models()), "las1")
-    if any(option.measured for option in options):
-        why = f"no measured model keeps {period_ms:.1f} ms at any of these sizes; lower the rate"
-        return options[-1], model, why
     return options[0], model, "not measured at these sizes: time it on your device first"
+
+
+def _too_slow(
+    options: Sequence[SizeOption], smallest: SizeOption, period_ms: float
+) -> tuple[SizeOption, str, str]:
+    """Return the choice where what was measured, down to the smallest such size, is too slow."""
+    best = min(smallest.measured.values(), key=lambda m: m.p99_ms)
+    took = (
+        f"at {_text(smallest)}, the smallest size that was measured, the quickest takes p99 "
+        f"{best.p99_ms:.1f} ms on {best.device} ({best.model}, {best.backend}, {best.precision}), "
+        f"more than {period_ms:.1f} ms"
+    )
+    smaller = [option for option in options if option.scale < smallest.scale]
+    if not smaller:
+        return smallest, best.model, f"{took}; lower the rate"
+    sizes = " ".join(f"--size {_text(option)}" for option in smaller)
+    return (
+        smaller[0],
+        best.model,
+        f"{took}; how long smaller sizes take is not known: time them with stereo-bench "
+        f"{best.model}@{best.backend} {sizes}",
+    )
+
+
+def _text(option: SizeOption) -> str:
+    return f"{option.inference_size[0]}x{option.inference_size[1]}"
 
 
 def _expectation(request: PlanRequest, distance_m: float, scale: float) -> DepthExpectation:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,16 @@ def disparity_from_padded(
 
 
 def _rgb(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    if image is None:
+        raise InputError(
+            f"{name} image is None: the file was not read (cv2.imread gives None where one is "
+            "missing or broken); check its path"
+        )
+    if isinstance(image, str | PathLike):
+        raise InputError(
+            f"{name} image is the name {str(image)!r}; pass its pixels, a uint8 array (H, W) or "
+            "(H, W, 3) RGB: read the files first, with litestereo.runtime.images.read_pair or cv2"
+        )
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         what = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise InputError(

@@ -136,7 +136,10 @@ class TrainingRun:
         options = self.options
         with Journal(options, self.group, self.done, watch=self.watch) as journal:
             self.validator.start()
-            self.saved = time.monotonic()
+            self.saved = begun = time.monotonic()
+            on_cpu = self.group.device.type == "cpu" and self.group.rank == 0
+            if on_cpu:
+                self._note("torch sees no CUDA GPU: training on the CPU, which is slow")
             last = None
             while not self._ends():
                 if self._validation_due:
@@ -145,6 +148,9 @@ class TrainingRun:
                 if self.done.step == journal.first + 1:
                     float(loss)  # waits for the GPU
                     journal.restart_clock()
+                if on_cpu and self.done.step <= journal.first + 2:
+                    self._tell_pace(time.monotonic() - begun, first=journal.first)
+                    begun = time.monotonic()
                 if self.done.step % options.log_every == 0 or journal.is_silent:
                     self._check_skipped()
                     journal.step(loss, metrics, rate=self.schedule.rate)
@@ -156,6 +162,28 @@ class TrainingRun:
             self._save(journal)
             journal.finish()
             return journal.last
+
+    def _tell_pace(self, seconds: float, *, first: int) -> None:
+        """Say of the first two steps of a CPU what they took, and from the second what is to come.
+
+        The first one compiles the renderer.
+        """
+        if self.done.step == first + 1:
+            self._note(f"the first step took {seconds:.0f} s")
+            return
+        step = f"a step (--batch {self.options.batch}) takes {seconds:.1f} s"
+        if self.options.minutes is not None:
+            steps = max(1, round(60 * self.options.minutes / seconds))
+            self._note(f"{step}: about {steps} steps in --minutes {self.options.minutes:g}")
+            return
+        left = self.options.steps - self.done.step
+        self._note(
+            f"{step}: the {left} to come take about {left * seconds / 3600:.1f} hours; fewer "
+            "--steps, a smaller --batch, --height and --width, or a GPU take less"
+        )
+
+    def _note(self, words: str) -> None:
+        self.watch({"note": words})
 
     def _ends(self) -> bool:
         """Tell whether schedule or sitting is over; ranks follow the first one's clock."""

@@ -1,6 +1,8 @@
 """Every layout is recognised, read and named; what is broken is said."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,3 +231,25 @@ def test_shared_scenes_read_as_their_own_loader_reads_them(shared):
         assert (truth.visible is None) == (visible is None)
         if visible is not None:
             np.testing.assert_array_equal(truth.visible, visible)
+
+
+def test_the_page_that_the_message_names_has_every_layout(tmp_path):
+    page = (Path(__file__).parents[2] / "benchmarks/README.md").read_text()
+    with pytest.raises(InputError) as none:
+        find_scenes(tmp_path)
+    assert "benchmarks/README.md" in str(none.value)
+    section = page.split("## " + re.search('"(.+)"', str(none.value))[1])[1]
+    named = re.findall(
+        r"^\| ((?:`\w+`(?:, )?)+) \|", section.split("Any other scene")[0], re.MULTILINE
+    )
+    assert {name for row in named for name in re.findall(r"`(\w+)`", row)} == set(LAYOUT_NAMES)
+
+
+def test_the_meta_json_of_the_page_describes_a_scene(tmp_path):
+    page = (Path(__file__).parents[2] / "benchmarks/README.md").read_text()
+    folder = trees.meta(tmp_path)
+    described = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    (folder / "meta.json").write_text(json.dumps(described))
+    (scene,) = find_scenes(tmp_path).scenes
+    assert scene.key == "office/desk"
+    assert (scene.left.name, scene.truth.scale) == ("left.png", 256)

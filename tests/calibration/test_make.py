@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -181,6 +182,12 @@ def test_swapped_eyes_are_refused(tmp_path):
 
 def test_three_files_without_side_by_side_are_refused(tmp_path):
     names = [str(tmp_path / f"{name}.png") for name in "abc"]
+    with pytest.raises(CalibrationError, match=r"a\.png is not there; check the path$"):
+        make_set(names[:1], output=tmp_path / "set")
+    for name in names:
+        Path(name).touch()
+    with pytest.raises(CalibrationError, match=r"a\.png is neither a folder of pairs nor a video"):
+        make_set(names[:1], output=tmp_path / "set")
     with pytest.raises(CalibrationError, match="add --side-by-side"):
         make_set(names, output=tmp_path / "set")
 

@@ -30,7 +30,7 @@ def test_frames_of_one_eye_are_no_pair(tmp_path, count):
 @pytest.mark.parametrize("name", ["im{}.png", "view{}.png"])
 def test_more_numbers_are_frames_of_one_camera(tmp_path, name):
     folder = touch(tmp_path / "drive", *(name.format(number) for number in range(8)))
-    with pytest.raises(CalibrationError, match="neither folders of pairs"):
+    with pytest.raises(CalibrationError, match="neither a folder of pairs"):
         found(folder)
     assert found(folder, side_by_side=True)[0] == (f"drive/{name.format(0)}", None)
 

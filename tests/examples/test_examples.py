@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -222,3 +223,18 @@ def test_ros2_obstacle(monkeypatch):
     played.main()
     assert said == ["configured", "active", "something is 0.50 m away", "down", "destroyed"]
     assert [message.data for message in published] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "status"),
+    [("ros2_obstacle", ["--help"], 0), ("render_pair", [], 1), ("render_pair", ["--help"], 1)],
+)
+def test_usage_is_printed_where_nothing_can_be_run(tmp_path, name, arguments, status):
+    script = EXAMPLES / f"{name}.py"
+    ran = subprocess.run(
+        [sys.executable, script, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == status
+    assert f"python examples/{name}.py" in (ran.stderr if status else ran.stdout)
+    assert "Traceback" not in ran.stderr
+    assert list(tmp_path.iterdir()) == []

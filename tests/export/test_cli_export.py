@@ -30,6 +30,8 @@ def test_an_export_says_its_path_on_stdout_and_carries_its_manifest(
     assert status == 0, output.err
     assert output.out == "las1_64x128_fp16.onnx\n"
     assert "judged by ONNX's reference evaluator" in output.err
+    assert "comparing with torch: left.png 64x128, 1 of 2; half precision takes min" in output.err
+    assert "left.png mirrored 64x128, 2 of 2" in output.err
     session = onnxruntime.InferenceSession(
         tmp_path / "las1_64x128_fp16.onnx", providers=["CPUExecutionProvider"]
     )

@@ -3,6 +3,7 @@
 The long version, 200 kills and 100 interrupts over five jobs, is tests/faults/kill_campaign.py.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -55,7 +56,7 @@ def test_the_attack_can_fail(jobs, tmp_path):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_command_says_one_line(tmp_path, number, status):
-    """Stopped while it writes one result after another."""
+    """Stopped while it writes one result after another; its summary comes all the same."""
     many = ["--folder", str(tmp_path / "pairs"), "--save-every", "1", "-o", str(tmp_path / "out")]
     write_folders(tmp_path / "scenes", 1)
     for index in range(300):
@@ -66,7 +67,7 @@ def test_a_stopped_command_says_one_line(tmp_path, number, status):
     process = subprocess.Popen(
         [str(BIN / "stereo-run"), *many, "--threads", "1"],
         env=environment(tmp_path),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -74,8 +75,11 @@ def test_a_stopped_command_says_one_line(tmp_path, number, status):
     while not (tmp_path / "out").is_dir() and time.monotonic() < deadline_s:
         time.sleep(0.01)
     process.send_signal(number)
-    _, words = process.communicate(timeout=60)
+    out, words = process.communicate(timeout=60)
     assert process.returncode == status, words
+    summary = json.loads(out)
+    assert summary["ended"] == "interrupt"
+    assert summary["health"]["frames_out"] >= 1
     assert words.count(f"stereo-run: stopped by {number.name}\n") == 1
     assert "Traceback" not in words
     assert temporary_files(tmp_path) == set()

@@ -1,6 +1,7 @@
 """The node on a stand-in of ROS: its life, its topics, and what it publishes."""
 
 import logging
+import runpy
 import subprocess
 import sys
 import time
@@ -236,3 +237,14 @@ def test_without_ros_the_module_loads_and_the_node_says_what_is_missing():
     )
     assert done.returncode == 1
     assert done.stderr.startswith("litestereo.ros: error: rclpy is not installed")
+
+
+def test_help_needs_no_ros(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["litestereo.ros", "--help"])
+    monkeypatch.setitem(sys.modules, "rclpy", None)
+    with pytest.raises(SystemExit) as leaving:
+        runpy.run_module("litestereo.ros", run_name="__main__")
+    assert not leaving.value.code
+    said = capsys.readouterr().out
+    assert "usage: python -m litestereo.ros --ros-args" in said
+    assert "  tolerance_ms:=8.0\n" in said

@@ -123,7 +123,26 @@ def test_a_smaller_size_is_taken_where_only_that_keeps_the_rate(tmp_path):
     plan = make_plan(request(), measurements=measured(tmp_path, subject(p99=99), small))
     assert (plan.option.scale, plan.option.inference_size) == (0.5, (384, 640))
     plan = make_plan(request(rate_hz=500), measurements=measured(tmp_path, subject(), small))
-    assert "no measured model keeps 2.0 ms" in plan.why
+    assert "at 384x640, the smallest size that was measured" in plan.why
+
+
+def test_nothing_is_concluded_about_sizes_that_were_not_measured(tmp_path):
+    """What was measured is too slow; whether a smaller size is quick enough nobody knows."""
+    found = measured(tmp_path, subject(p50=90, p99=99), subject("las2_h", p50=190, p99=199))
+    plan = make_plan(request(), measurements=found)
+    assert plan.option.scale == 0.75
+    assert plan.model == "las1"
+    assert "the smallest size that was measured, the quickest takes p99 99.0 ms on" in plan.why
+    assert "more than 33.3 ms; how long smaller sizes take is not known" in plan.why
+    assert "stereo-bench las1@tensorrt --size" in plan.why
+    assert "latency       not measured" in plan_text(plan)
+    smallest = plan.options[-1].inference_size
+    everything = measured(tmp_path, subject(p99=99), subject(size=smallest, p50=50, p99=60))
+    plan = make_plan(request(), measurements=everything)
+    assert plan.option.inference_size == smallest
+    assert plan.why.endswith(
+        "p99 60.0 ms on a GPU (las1, tensorrt, fp16), more than 33.3 ms; lower the rate"
+    )
 
 
 def test_of_two_backends_the_one_that_keeps_the_rate_is_taken(tmp_path):
@@ -209,6 +228,9 @@ def test_command(capsys, tmp_path):
     known = ("--near", 0.5, "--far", 10, "--size", 720, 1280)
     assert status_of("--focal", 700, "--baseline", 0.12, *known) == 0
     assert "run at        736x1280" in capsys.readouterr().out
+    for size in (["--size", "720x1280"], ["--size=720x1280"]):
+        assert status_of("--focal", 700, "--baseline", 0.12, *known[:4], *size) == 0
+        assert "run at        736x1280" in capsys.readouterr().out
     path = tmp_path / "K.txt"
     path.write_text("700 0 640 0 700 360 0 0 1\n120\n")
     assert status_of("--calib", path, *known, "--json") == 0

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -190,3 +192,16 @@ def test_a_picture_that_becomes_too_small_is_refused(rng):
     left = image(rng, 64, 64, 3)
     with pytest.raises(InputError, match=r"become 25x25 at scale 0\.4"):
         padded_pair(left, left, scale=0.4)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, r"left image is None: the file was not read \(cv2.imread gives None"),
+        ("left.png", r"left image is the name 'left\.png'; pass its pixels"),
+        (Path("left.png"), r"left image is the name 'left\.png'; pass its pixels"),
+    ],
+)
+def test_what_is_no_picture_yet_is_said(given, words):
+    with pytest.raises(InputError, match=words):
+        rgb_pair(given, np.zeros((40, 50), np.uint8))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +76,19 @@ def test_stops_goes_on_and_ends(tmp_path):
     model = create("las1")
     load_weights(model, tmp_path / "weights.safetensors")
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_on_a_cpu_it_says_at_once_that_it_is_slow_and_how_slow(tmp_path):
+    said = []
+    train(TrainOptions(output=tmp_path, steps=3, **TINY), watch=said.append)
+    notes = [line["note"] for line in said if "TensorBoard" not in line.get("note", "TensorBoard")]
+    assert notes[0] == "torch sees no CUDA GPU: training on the CPU, which is slow"
+    assert notes[1].startswith("the first step took ")
+    assert re.match(r"a step \(--batch 1\) takes \d+\.\d s: the 1 to come take about ", notes[2])
+    assert len(notes) == 3
+    said.clear()
+    train(TrainOptions(output=tmp_path, steps=6, minutes=5, **TINY), watch=said.append)
+    assert any(line.get("note", "").endswith(" steps in --minutes 5") for line in said)
 
 
 @pytest.mark.parametrize("moment", ["between", "while writing", "after writing"])

@@ -12,6 +12,7 @@ from litestereo.benchmarks.latency.receipt import Receipt, write_receipt
 from litestereo.benchmarks.latency.run import BenchRequest, run_bench
 from litestereo.benchmarks.latency.tables import receipt_table
 from litestereo.errors import InputError
+from litestereo.runtime.files import require_writable
 
 __all__ = ["bench_words", "parse_size", "time_subjects"]
 
@@ -31,7 +32,7 @@ def parse_size(text: str) -> tuple[int, int]:
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     if not all(_SMALLEST_PX <= side <= _LARGEST_PX for side in size):
         raise InputError(
-            f"size is {text!r}; need HEIGHTxWIDTH such as 480x640, "
+            f"size is {text!r}; need HEIGHTxWIDTH such as 480x640 (or 480 640), "
             f"each from {_SMALLEST_PX} to {_LARGEST_PX}"
         )
     return size
@@ -57,6 +58,8 @@ def time_subjects(
     """
     if output is not None and output.suffix != ".json":
         raise InputError(f"the receipt is a JSON file; {output} does not end in .json: name it so")
+    if output is not None:
+        require_writable(output)
     receipt = run_bench(request, say=say, progress=progress)
     if output is not None:
         say(f"receipt: {write_receipt(output, receipt)}")

@@ -36,6 +36,7 @@ from litestereo.benchmarks.latency.subjects import (
     Subject,
     SubjectSpec,
     open_subject,
+    require_subject,
 )
 from litestereo.benchmarks.latency.warmup import Warmup, WarmupOptions, warm_up
 from litestereo.errors import InputError, LiteStereoError
@@ -133,7 +134,8 @@ def run_bench(
 ) -> Receipt:
     """Time subjects side by side in one run.
 
-    A subject that cannot be loaded or fails its first pair becomes a note, and the rest is timed.
+    A subject that cannot be loaded or fails its first pair becomes a note, and the rest is timed;
+    a package that one lacks is said before any is.
 
     Args:
         request: what and how.
@@ -146,6 +148,8 @@ def run_bench(
     """
     options = request.options
     opener = opener or partial(open_subject, settings=request.settings)
+    for text in request.subjects:
+        require_subject(SubjectSpec.parse(text))
     gpu = gpu_index(request.device, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     environment = read_environment(gpu=gpu)  # first: the load of the machine without us
     notes: list[str] = []

@@ -44,6 +44,7 @@ __all__ = [
     "device_stages",
     "file_sha256",
     "open_subject",
+    "require_subject",
 ]
 
 VARIANTS = {
@@ -391,6 +392,28 @@ def open_subject(
 
         return ElsewhereSubject(spec, settings=settings, device=device, threads=threads)
     return EngineSubject(spec, device=device, threads=threads, settings=settings)
+
+
+def require_subject(spec: SubjectSpec) -> None:
+    """Raise where a package that a subject needs is not installed; torch is not loaded for it.
+
+    Args:
+        spec: of `SubjectSpec.parse`.
+
+    Raises:
+        MissingDependencyError: torch, onnx, ONNX Runtime or OpenCV is not installed.
+    """
+    from litestereo.packages import require_packages
+    from litestereo.runtime.opencv import import_cv2
+
+    purpose = f"timing {spec.label}"
+    import_cv2(purpose)
+    if spec.backend == "torch":
+        # Its weights are an artefact's.
+        require_packages("torch", "onnx", purpose=purpose, extra="export")
+    elif spec.backend.startswith("onnxruntime"):
+        extra = "cpu" if spec.backend == "onnxruntime-cpu" else "gpu"
+        require_packages("onnxruntime", purpose=purpose, extra=extra)
 
 
 def file_sha256(path: Path) -> str:

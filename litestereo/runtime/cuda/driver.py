@@ -92,7 +92,7 @@ class Driver:
             raise EngineError(
                 f"there is no CUDA driver here ({_LIBRARY}: {error}); a GPU backend needs an "
                 "NVIDIA GPU and its driver, and a container must be given the GPU "
-                "(--gpus all, --runtime nvidia); without one use --backend onnxruntime-cpu"
+                "(--gpus all, --runtime nvidia); without one there is the backend onnxruntime-cpu"
             ) from error
         driver.call("cuInit", ctypes.c_uint(0))
         if driver.device_count() == 0:

@@ -20,7 +20,7 @@ from litestereo.runtime.pair_order import PairOrder, pair_order
 from litestereo.runtime.preprocess import rgb_pair
 from litestereo.runtime.reach import CLIPPED_FROM, REACH_PX
 
-__all__ = ["PairDiagnosis", "check_pair", "rows_agree"]
+__all__ = ["PairDiagnosis", "check_pair", "quick_findings", "rows_agree"]
 
 Image = NDArray[np.uint8]
 
@@ -40,6 +40,8 @@ _DETAIL_FROM = 0.2
 _CORRELATION_FROM = 0.0
 _EXTREME_SHARE = 0.5
 _SAME_PICTURE = 0.5
+# Grey levels; a wall without texture has its noise, a covered lens not even that.
+_FLAT_BELOW = 2.0
 _NEGATIVE_PX = 2.0
 _NEGATIVE_SHARE = 0.05
 _BEYOND_SHARE = 0.01
@@ -107,6 +109,18 @@ def rows_agree(left: Image, right: Image) -> bool | None:
     return not any(_row_findings(matches)) if _is_related(matches) else None
 
 
+def quick_findings(left: Image, right: Image) -> tuple[Finding, ...]:
+    """Return what is plainly wrong with a pair, in some milliseconds and without matching it.
+
+    Args:
+        left: (H, W, 3) uint8 RGB.
+        right: same size.
+    """
+    flat = tuple(_flat_findings(left, right))
+    same = None if flat else _same_picture(left, right)
+    return flat if same is None else (same,)
+
+
 def check_pair(left: Image, right: Image, *, range_px: float = REACH_PX) -> PairDiagnosis:
     """Return what is wrong with a pair; takes some 0.3 s for a megapixel on one core.
 
@@ -156,6 +170,21 @@ def _same_picture(left: Image, right: Image) -> Finding | None:
         f"left and right differ by {difference:.2g} grey levels on average: one picture twice",
         "give the other eye's picture; check the camera indices or the file names",
     )
+
+
+def _flat_findings(left: Image, right: Image) -> Iterator[Finding]:
+    for name, image in (("left", left), ("right", right)):
+        contrast = float(np.std(image[::2, ::2]))
+        if contrast < _FLAT_BELOW:
+            yield Finding(
+                "flat picture",
+                "fault",
+                contrast,
+                "grey levels",
+                _FLAT_BELOW,
+                f"the {name} picture has no texture (its values deviate by {contrast:.2g} of 255)",
+                "look at it: a covered lens, darkness, or another file than was meant",
+            )
 
 
 def _is_related(matches: PairMatches) -> bool:

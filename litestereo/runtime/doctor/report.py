@@ -59,7 +59,8 @@ class DoctorReport:
             lines += ["machine", *_lines(self.machine.facts)]
         if self.pair is not None:
             lines += ["pair", *_lines(self.pair.measures())]
-        lines.append(f"{self.faults} faults" if self.faults else "no fault found")
+        count = "1 fault" if self.faults == 1 else f"{self.faults} faults"
+        lines.append(count if self.faults else "no fault found")
         return lines + [f"  {finding.words()}" for finding in self.findings]
 
 

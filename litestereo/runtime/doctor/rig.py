@@ -92,7 +92,7 @@ def _unusable(error: InputError) -> Finding:
         0.0,
         "",
         None,
-        str(error),
+        str(error).removeprefix("calibration "),
         "give a calibration of these cameras at this picture size",
     )
 

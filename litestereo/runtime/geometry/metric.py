@@ -28,6 +28,7 @@ from litestereo.runtime.geometry.depth_io import (
     write_validity_png,
 )
 from litestereo.runtime.geometry.exr import write_depth_exr
+from litestereo.runtime.geometry.read import require_calibration_files
 from litestereo.runtime.geometry.rig import MetricRig
 from litestereo.runtime.images import StereoPair
 from litestereo.runtime.results import StereoResult
@@ -61,6 +62,11 @@ class MetricOptions:
     second_pass: bool = False
     speckle_pixels: int = 0
     limits: DepthOptions = dataclasses.field(default_factory=DepthOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse files that are not there, before cameras and models are opened."""
+        if self.calibration:
+            require_calibration_files(self.calibration)
 
     def targets(self, stem: str) -> dict[str, str]:
         """Return kind -> file name of what is written for a pair.
@@ -222,7 +228,8 @@ class MetricRun:
         values = np.quantile(kept, [0.01, 0.5, 0.99]) if kept.size else []
         return {
             "calibration": {
-                "source": calibration.source,
+                "source": ", ".join(map(str, self._options.calibration)) or "the model",
+                "format": calibration.source,
                 "focal_px": round(calibration.focal_px, 3),
                 "baseline_m": round(calibration.baseline_m, 6),
                 "doffs_px": round(calibration.doffs_px, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from litestereo.runtime.geometry.calibration import Calibration
 from litestereo.runtime.geometry.yaml_subset import yaml_documents
 from litestereo.runtime.reading import read_file
 
-__all__ = ["read_calibration", "read_calibration_files"]
+__all__ = ["read_calibration", "read_calibration_files", "require_calibration_files"]
 
 Size = tuple[int, int] | None
 
@@ -73,8 +74,7 @@ def read_calibration_files(
         InputError: as there.
     """
     given = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
-    if len(given) not in (1, 2):
-        raise InputError(f"got {len(given)} calibration files; need one, or the two of a pair")
+    require_calibration_files(given)
     contents: dict[Path, bytes] = {}
     try:
         calibration = _parsed(given, contents, size=size, baseline_m=baseline_m)
@@ -84,12 +84,35 @@ def read_calibration_files(
         raise InputError(f"calibration {names}: {error}") from error
 
 
+def require_calibration_files(paths: Sequence[Path]) -> None:
+    """Raise unless one or two files are there; they are not read.
+
+    Args:
+        paths: the file, or both files of a pair.
+
+    Raises:
+        InputError: none or too many are given, or one is not there.
+    """
+    if len(paths) not in (1, 2):
+        raise InputError(f"got {len(paths)} calibration files; need one, or the two of a pair")
+    for path in paths:
+        if not os.path.lexists(path):
+            raise InputError(
+                f"calibration {path} is not there; check the path and give the file that your "
+                f"stereo calibration wrote: {_KNOWN}"
+            )
+
+
 def _parsed(
     paths: list[Path], contents: dict[Path, bytes], *, size: Size, baseline_m: float | None
 ) -> Calibration:
     """Return the calibration in `paths`, and put what was read of them into `contents`."""
     texts = [_text(path, contents) for path in paths]
-    reader = _text_format(texts[0])
+    readers = [_text_format(text) for text in texts]
+    whole = [path for path, reader in zip(paths, readers, strict=True) if reader is not None]
+    if whole and len(paths) > 1:
+        raise InputError(f"{whole[0]} holds both eyes by itself; give it alone")
+    reader = readers[0]
     if reader is not None:
         return reader(texts[0], size=size, baseline_m=baseline_m)
     trees = _trees(texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from litestereo.runtime.batch import (
     OutputOptions,
     as_seen,
     check_order,
+    depth_notes,
     output_targets,
+    pair_notes,
     with_own_metric,
     write_outputs,
 )
@@ -39,6 +41,8 @@ from litestereo.runtime.visualize import robust_maximum_px
 __all__ = ["StreamRequest", "run_stream"]
 
 Image = NDArray[np.uint8]
+# A camera has no end: all that is asked for of each of its results would fill any disk.
+_CAMERA_SAVE_EVERY = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class StreamRequest:
         max_age_ms: greatest age of a result.
         shrinks: sizes to step down to under overload, as parts of the full one.
         frames: stop after so many results; None goes on to the source's end.
-        save_every: write each so many results; 0 writes none.
+        save_every: write each so many results; 0 writes none; None writes all of files and each
+            30th of cameras.
         metrics: file that is kept up to date with the health in Prometheus' text format; where it
             cannot be, that is said, and the stream goes on.
         reconnects: how often in a row a lost source is opened again.
@@ -74,7 +79,7 @@ class StreamRequest:
     max_age_ms: float | None = None
     shrinks: tuple[float, ...] = ()
     frames: int | None = None
-    save_every: int = 1
+    save_every: int | None = None
     metrics: Path | None = None
     reconnects: int = 0
     jitter: bool = False
@@ -92,8 +97,17 @@ class StreamRequest:
             raise InputError("--camera-size and --camera-format belong to cameras; add --camera")
         if self.rate_hz is None and (self.shrinks or self.max_age_ms is not None):
             raise InputError("--shrink and --max-age belong to a deadline; give its --rate, too")
+        if self.jitter and self.frames == 1:
+            raise InputError("--jitter compares frames, and --frames is 1; give 2 or more")
         if self.output.names_a_file:
             raise InputError(f"output {self.output.output} is one file; a stream needs a folder")
+
+    @property
+    def saved_every(self) -> int:
+        """Each so many results are written; 0: none."""
+        if self.save_every is not None:
+            return self.save_every
+        return _CAMERA_SAVE_EVERY if self.cameras else 1
 
     def source(self) -> FrameSource:
         """Return the source; cameras that are numbers are OpenCV's indices."""
@@ -115,7 +129,11 @@ class StreamRequest:
 
 
 def run_stream(
-    engine: StereoEngine, request: StreamRequest, *, progress: Callable[[str], None]
+    engine: StereoEngine,
+    request: StreamRequest,
+    *,
+    progress: Callable[[str], None],
+    stopped: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run to the source's end, the asked number of results, or Ctrl-C; return a summary for JSON.
 
@@ -123,14 +141,33 @@ def run_stream(
         engine: that computes.
         request: what to do.
         progress: takes a line of health now and then.
+        stopped: takes the summary where a handler of a signal ends the run by SystemExit, which is
+            raised on.
     """
     request = dataclasses.replace(request, output=with_own_metric(request.output, engine))
     metric = MetricRun(request.output.metric, engine=engine) if request.output.metric else None
     prepare = None if metric is None else _preparing(metric, progress)
     stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
-    writer = _Writer(engine, request, metric)
+    writer = _Writer(engine, request, metric, progress)
     reporter = _Reporter(stream, request, progress)
     jitter = JitterMeter() if request.jitter else None
+
+    def summary(ended: str) -> dict[str, Any]:
+        found = {
+            "model": engine.manifest.model,
+            "weights_sha256": engine.manifest.weights_sha256,
+            "exported_by": engine.manifest.litestereo_version,
+            "ended": ended,
+            "saved": writer.saved,
+            "health": stream.health,
+            "steps": [dataclasses.asdict(step) for step in stream.steps],
+        }
+        if jitter is None:
+            return found
+        # One who stops early gets what there is.
+        few = ended == "interrupt" and jitter.frames < 2
+        return {**found, "jitter": None if few else jitter.report()}
+
     ended = "source"
     try:
         for count, result in enumerate(stream, start=1):
@@ -143,19 +180,14 @@ def run_stream(
                 break
     except KeyboardInterrupt:
         ended = "interrupt"
+    except SystemExit:
+        stream.close()
+        stopped(summary("interrupt"))
+        raise
     finally:
         stream.close()
         reporter.tell(last=True)
-    summary = {
-        "model": engine.manifest.model,
-        "weights_sha256": engine.manifest.weights_sha256,
-        "exported_by": engine.manifest.litestereo_version,
-        "ended": ended,
-        "saved": writer.saved,
-        "health": stream.health,
-        "steps": [dataclasses.asdict(step) for step in stream.steps],
-    }
-    return summary if jitter is None else {**summary, "jitter": jitter.report()}
+    return summary(ended)
 
 
 def _preparing(
@@ -179,11 +211,16 @@ class _Writer:
     """Writes results, all in one colour scale: the first one's, unless one is given."""
 
     def __init__(
-        self, engine: StereoEngine, request: StreamRequest, metric: MetricRun | None
+        self,
+        engine: StereoEngine,
+        request: StreamRequest,
+        metric: MetricRun | None,
+        progress: Callable[[str], None],
     ) -> None:
         self._engine = engine
         self._request = request
         self._metric = metric
+        self._progress = progress
         self._options = request.output
         self._count = 0
         self.saved = 0
@@ -191,12 +228,14 @@ class _Writer:
     def take(self, result: StreamResult) -> None:
         """Write a result if it is its turn; refuse a rig whose first pair looks swapped."""
         self._count += 1
-        every = self._request.save_every
+        every = self._request.saved_every
         if self._count > 1 and (every == 0 or (self._count - 1) % every):
             return
         pair = StereoPair(*rgb_pair(result.left, result.right))
-        if self._count == 1 and not self._options.allow_swapped:
-            check_order(pair)
+        if self._count == 1:
+            self._tell(pair_notes(pair))
+            if not self._options.allow_swapped:
+                check_order(pair)
         if every == 0:
             return
         pair = as_seen(self._engine, pair)
@@ -210,13 +249,23 @@ class _Writer:
             targets["view"] = self._options.output / "view.html"
         write_outputs(pair, result.stereo, targets=targets, options=self._options)
         if self._metric is not None:
-            self._metric.write(
+            facts = self._metric.write(
                 pair,
                 result.stereo,
                 targets=targets,
                 max_color_px=self._options.max_color_px,
             )
+            if not self.saved:
+                self._tell(depth_notes(facts))
+        if not self.saved and self._request.save_every is None and every > 1:
+            folder = self._options.output
+            self._progress(f"each {every}th result is written to {folder}; --save-every changes it")
         self.saved += 1
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        """Say what was noticed of the first pair; the others come from the same cameras."""
+        for note in notes:
+            self._progress(f"first pair: {note}")
 
 
 class _Reporter:
@@ -237,7 +286,9 @@ class _Reporter:
         if now_s < self._next_s and not last:
             return
         self._next_s = now_s + self._request.report_every_s
-        self._progress(self._stream.health_line())
+        # Of a source that could not be opened the error says more.
+        if not last or self._stream.health["frames_in"]:
+            self._progress(self._stream.health_line())
         if self._request.metrics is not None:
             self._write(self._request.metrics)
 

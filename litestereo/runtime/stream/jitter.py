@@ -33,6 +33,11 @@ class JitterMeter:
         self._last_px: Disparity | None = None
         self._jumps = 0
 
+    @property
+    def frames(self) -> int:
+        """How many there were so far."""
+        return self._frames
+
     def add(self, disparity_px: Disparity) -> None:
         """Take the next frame's disparity.
 

@@ -8,9 +8,18 @@ from importlib import import_module
 from typing import Any
 
 from litestereo.errors import EngineError, MissingDependencyError
+from litestereo.runtime.cuda import choose_binding
 from litestereo.runtime.cuda.driver import Driver
 
-__all__ = ["OLDEST", "WordsLog", "import_tensorrt", "make_log", "own_words", "version_of"]
+__all__ = [
+    "OLDEST",
+    "WordsLog",
+    "import_tensorrt",
+    "make_log",
+    "own_words",
+    "require_tensorrt",
+    "version_of",
+]
 
 OLDEST = (8, 6)
 _KEPT = 20
@@ -47,6 +56,16 @@ def import_tensorrt(*, open_driver: Callable[[], object] = Driver.open) -> Any: 
             f"TensorRT is {trt.__version__}; need {OLDEST[0]}.{OLDEST[1]} or later (JetPack 6)"
         )
     return trt
+
+
+def require_tensorrt() -> None:
+    """Raise where no engine can be built here, before the work that would end with one.
+
+    Raises:
+        LiteStereoError: no driver, no GPU, no TensorRT, or no package for GPU memory.
+    """
+    import_tensorrt()
+    choose_binding()
 
 
 def version_of(trt: Any) -> tuple[int, ...]:  # noqa: ANN401 - the module

@@ -54,7 +54,7 @@ def test_json_is_the_receipt(stereo_bench, tiny):
 
 
 def test_several_sizes(stereo_bench, tiny):
-    _, out, _ = stereo_bench(tiny, *QUICK, "--size", "32x64")
+    _, out, _ = stereo_bench(*QUICK, "--size", "32", "64", tiny)
     assert "tiny@onnxruntime-cpu 64x96" in out
     assert "tiny@onnxruntime-cpu 32x64" in out
     assert out.splitlines()[3].startswith("---")  # a line between sizes
@@ -110,6 +110,20 @@ def test_nothing_given_shows_help_or_usage(stereo_bench):
     status, _, err = stereo_bench()
     assert status == 2
     assert "Usage" in err
+
+
+def test_help_lists_each_command_whole(stereo_bench):
+    status, out, _ = stereo_bench("--help")
+    assert status == 0
+    listed = out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in listed] == [
+        "run",
+        "roofline",
+        "compare",
+        "report",
+        "readme",
+    ]
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
 def test_command_is_noted(stereo_bench, tiny, monkeypatch, tmp_path):

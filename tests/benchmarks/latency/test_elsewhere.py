@@ -51,7 +51,7 @@ def test_an_answer_is_not_changed_by_the_next_one(subject, rng):
 
 def test_its_errors_come_back_as_words(tmp_path):
     spec = SubjectSpec.parse(f"{tmp_path / 'none.onnx'}@onnxruntime-cpu")
-    with pytest.raises(EngineError, match="neither a bundled model"):
+    with pytest.raises(EngineError, match="is no such file"):
         ElsewhereSubject(spec, settings=HERE, device="cpu", threads=None)
 
 

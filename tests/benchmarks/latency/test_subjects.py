@@ -97,7 +97,7 @@ def test_a_subject_has_no_info_before_its_first_pair(artefact):
 
 
 def test_missing_artefact():
-    with pytest.raises(InputError, match="neither a bundled model"):
+    with pytest.raises(InputError, match="is no such file"):
         open_subject(SubjectSpec.parse("none.onnx@onnxruntime-cpu"))
 
 

@@ -198,6 +198,14 @@ def test_command_refuses_half_a_pair(files, capsys):
     assert run(doctor_main, "--pair-only") == 2
 
 
+def test_a_missing_calibration_is_said_without_doubled_words(files, tmp_path, capsys):
+    path = tmp_path / "rig.yaml"
+    assert run(doctor_main, "--pair-only", *files, "--calib", str(path)) == 1
+    said = capsys.readouterr().out
+    assert f"\n1 fault\n  fault: calibration: {path} is not there; check the path" in said
+    assert said.count(str(path)) == 1
+
+
 def test_calibration_units_shape_and_files(files, tmp_path, capsys):
     path = tmp_path / "K.txt"
     path.write_text("440 0 220 0 440 150 0 0 1\n120\n")

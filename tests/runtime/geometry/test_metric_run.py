@@ -48,7 +48,7 @@ def run(artifact, tmp_path, capsys):
 
 @pytest.fixture
 def k_txt(tmp_path):
-    path = tmp_path / "K.txt"
+    path = tmp_path / "rig.txt"
     path.write_text("80 0 47.5 0 80 31.5 0 0 1\n0.1\n")
     return path
 
@@ -71,7 +71,8 @@ def test_depth_and_cloud_are_written(run, views, k_txt, tmp_path):
     metric = report["metric"]
     assert metric["points"] == seen.sum()
     assert metric["validity"]["valid"] == pytest.approx(seen.mean(), abs=1e-4)
-    assert metric["calibration"]["source"] == "K.txt"
+    assert metric["calibration"]["source"] == str(k_txt)
+    assert metric["calibration"]["format"] == "K.txt"
     assert metric["occlusion"] == "warp"
     head = (tmp_path / "out/left_cloud.ply").read_bytes()[:400]
     assert f"element vertex {seen.sum()}\n".encode() in head

@@ -274,7 +274,7 @@ def test_principal_point_outside_the_picture(tmp_path):
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read .*none\.yml"):
+    with pytest.raises(InputError, match=r"^calibration .*none\.yml is not there; check the path"):
         read_calibration(tmp_path / "none.yml")
     path = tmp_path / "binary.yml"
     path.write_bytes(b"\x89PNG\xff\xfe")
@@ -356,3 +356,13 @@ def test_damaged_files_are_refused_by_our_errors_only(tmp_path):
         except InputError:
             outcomes.append("refused")
     assert set(outcomes) == {"read", "refused"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_of_both_eyes_takes_no_second_one(tmp_path, order):
+    """The other one would not be looked at."""
+    one, other = tmp_path / "K.txt", tmp_path / "stereo.yaml"
+    one.write_text("80 0 47.5 0 80 31.5 0 0 1\n0.1\n")
+    other.write_text("cam0: {}\n")
+    with pytest.raises(InputError, match=r"K\.txt holds both eyes by itself; give it alone"):
+        read_calibration([one, other][::order])

@@ -295,7 +295,7 @@ def test_the_stream_of_the_command_needs_none_either(run, pair):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--calib", "x.yaml", "--depth"], "by its own calibration"),
+    [(["--calib", __file__, "--depth"], "by its own calibration"),
      (["--rectified"], "leave --rectified out"), (["--second-pass"], "mirrors"),
      (["--scale", "0.5"], "another size")],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from litestereo.cli import run_main
 from litestereo.errors import InputError
 from litestereo.runtime.batch import OutputOptions
 from litestereo.runtime.engine import StereoEngine
-from litestereo.runtime.stream import CameraOptions, command
+from litestereo.runtime.stream import CameraOptions, RepeatedPair, command
 
 SIZE = (64, 96)
 K_TXT = "80 0 47.5 0 80 31.5 0 0 1\n0.1\n"
@@ -87,6 +87,49 @@ def test_the_jitter_of_a_stream(capsys, tmp_path, artifact, rig):
     assert summary["jitter"]["jumps"] == 1
 
 
+@pytest.mark.parametrize(("after", "jitter"), [(1, None), (4, 4)])
+def test_a_signal_does_not_lose_the_summary(tmp_path, artifact, rig, after, jitter):
+    request = command.StreamRequest(
+        folders=(rig,),
+        output=OutputOptions(tmp_path / "out", allow_swapped=True),
+        save_every=0,
+        jitter=True,
+        report_every_s=0.0,
+    )
+    said, kept = [], []
+
+    def stopping(line):
+        said.append(line)
+        if sum(" Hz, " in each for each in said) == after:
+            raise SystemExit(143)
+
+    with StereoEngine.load(artifact) as engine, pytest.raises(SystemExit) as leaving:
+        command.run_stream(engine, request, progress=stopping, stopped=kept.append)
+    assert leaving.value.code == 143
+    (summary,) = kept
+    assert summary["ended"] == "interrupt"
+    assert summary["health"]["frames_out"] == after
+    assert (summary["jitter"] and summary["jitter"]["frames"]) == jitter
+
+
+def test_of_a_camera_not_every_result_is_written(capsys, tmp_path, artifact, monkeypatch):
+    picture = textured(20)
+    monkeypatch.setattr(
+        command,
+        "cameras",
+        lambda *_, options: RepeatedPair(picture, picture, rate_hz=500, frames=40),
+    )
+    arguments = ("--camera", 0, "--model", artifact, "--allow-swapped", "--frames", 31)
+    # Live, so that pairs may be dropped: of those that come out the first and the 31st, if any.
+    monkeypatch.setattr(RepeatedPair, "live", False)
+    summary, words = run(capsys, *arguments, "-o", tmp_path / "some")
+    assert summary["saved"] == 2
+    assert f"each 30th result is written to {tmp_path / 'some'}; --save-every" in words
+    summary, words = run(capsys, *arguments, "-o", tmp_path / "all", "--save-every", 1)
+    assert summary["saved"] == 31
+    assert "each" not in words
+
+
 def test_some_frames_of_a_stream_with_depth(capsys, tmp_path, artifact, rig):
     (tmp_path / "K.txt").write_text(K_TXT)
     out = tmp_path / "out"
@@ -130,6 +173,7 @@ def test_a_video_in_real_time_with_a_deadline(capsys, tmp_path, artifact):
         (["--video", "a", "--video", "b", "--video", "c"], "need one source"),
         (["--video", "a", "--shrink", "0.5"], "belong to a deadline"),
         (["--video", "a", "-o", "one.png"], "a stream needs a folder"),
+        (["--video", "a", "--jitter", "--frames", "1"], "give 2 or more"),
         (["--video", "a", "--camera-format", "MJPG"], "belong to cameras"),
         (["--camera", "0", "--camera-format", "JPEGS"], "four letters"),
     ],
@@ -139,6 +183,18 @@ def test_what_cannot_be_streamed_is_one_line(capsys, artifact, arguments, words)
     said = capsys.readouterr()
     assert words in said.err
     assert said.out == ""
+
+
+def test_a_missing_calibration_is_said_before_the_camera_is_opened(capsys, tmp_path, artifact):
+    arguments = ["--camera", "/dev/no_such", "--depth", "--calib", str(tmp_path / "rig.yaml")]
+    assert run_main([*arguments, "--model", str(artifact)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"calibration {tmp_path / 'rig.yaml'} is not there; check the path" in line
+
+
+def test_a_source_that_does_not_open_has_no_line_of_health(capsys, artifact):
+    assert run_main(["--video", "no.mp4", "--model", str(artifact)]) == 1
+    assert " Hz" not in capsys.readouterr().err
 
 
 def test_a_stream_takes_no_pictures(capsys):
@@ -155,10 +211,11 @@ def test_what_is_asked_of_a_camera_reaches_it(capsys, artifact, monkeypatch):
         raise InputError("seen")
 
     monkeypatch.setattr(command, "cameras", opened)
-    arguments = ["--camera", "2", "--camera", "/dev/cam", "--camera-size", "720", "1280"]
-    assert run_main([*arguments, "--camera-format", "MJPG", "--model", str(artifact)]) == 1
-    assert asked["devices"] == (2, "/dev/cam")
-    assert asked["options"] == CameraOptions(size=(720, 1280), fourcc="MJPG")
+    for size in (["720", "1280"], ["720x1280"]):
+        arguments = ["--camera", "2", "--camera", "/dev/cam", "--camera-size", *size]
+        assert run_main([*arguments, "--camera-format", "MJPG", "--model", str(artifact)]) == 1
+        assert asked["devices"] == (2, "/dev/cam")
+        assert asked["options"] == CameraOptions(size=(720, 1280), fourcc="MJPG")
 
 
 def test_a_stream_without_a_result_is_a_failure(capsys, tmp_path, artifact):

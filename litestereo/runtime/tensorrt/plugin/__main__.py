@@ -1,4 +1,7 @@
-"""Compile the plugin: python -m litestereo.runtime.tensorrt.plugin [ENGINE_CACHE]."""
+"""Compile the plugin: python -m litestereo.runtime.tensorrt.plugin [ENGINE_CACHE].
+
+It needs an NVIDIA GPU, TensorRT and nvcc. ENGINE_CACHE is what stereo-run calls --engine-cache.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,12 @@ def main(arguments: list[str]) -> int:
         arguments: the folder of the engine cache; none is the user's.
 
     Returns:
-        The exit status: 1 where it cannot be compiled.
+        The exit status: 1 where it cannot be compiled, 2 for an option that there is not.
     """
+    if arguments and arguments[0].startswith("-"):
+        wanted = arguments[0] in ("-h", "--help")
+        print(__doc__, file=sys.stdout if wanted else sys.stderr)
+        return 0 if wanted else 2
     try:
         print(_compiled(Path(arguments[0]) if arguments else default_folder()))
     except LiteStereoError as error:
