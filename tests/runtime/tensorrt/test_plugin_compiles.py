@@ -1,4 +1,4 @@
-"""The plugin compiled by CUDA's compiler, which needs no GPU, for a Jetson Orin and for an H200.
+"""The plugin compiled by CUDA's compiler, which needs no GPU, for a Jetson Orin.
 
 TensorRT's own headers come with its packages for Linux alone; `headers/` stands in for them.
 """
@@ -35,10 +35,9 @@ def text_of(creator, place):
     return ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(table[place])(creator).decode()
 
 
-@pytest.mark.parametrize("sm", ["sm_87", "sm_90"])
-def test_the_plugin_compiles_and_offers_all_of_its_creators(tmp_path, compiler, sm):
+def test_the_plugin_compiles_and_offers_all_of_its_creators(tmp_path, compiler):
     file = tmp_path / "plugin.so"
-    compile_library(file, sm=sm)
+    compile_library(file, sm="sm_87")
     assert [path.name for path in tmp_path.iterdir()] == ["plugin.so"]
     listed = subprocess.run(
         ["nm", "-D", "--defined-only", str(file)], capture_output=True, text=True, check=True

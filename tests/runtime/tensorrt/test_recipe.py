@@ -26,6 +26,7 @@ def build(config: Config, level: int = 3) -> None:
 # Of what the builder reads. Options and sizes are in the cache's key as values, compiled plugins by
 # their digest; the rest reads bytes, waits, or tells.
 DECIDES_NOTHING = {
+    "runtime/reach.py",
     "errors.py",
     "runtime/cuda/__init__.py",
     "runtime/cuda/api.py",
