@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import refused
 from stand_in import write_stand_in
 
 from litestereo.cli import bench_main, calibrate_main, eval_main, export_main, run_main, train_main
@@ -14,15 +15,6 @@ from litestereo.runtime.cuda import driver
 from litestereo.runtime.files import require_writable
 from litestereo.runtime.tensorrt import library
 from litestereo.runtime.tensorrt.plugin.__main__ import main as plugin_main
-
-
-def refused(capsys, main, *arguments):
-    """Return the one line that a command leaves with, before it says anything else."""
-    assert main([str(argument) for argument in arguments]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
-    return line
 
 
 def test_a_place_is_looked_at_without_making_it(tmp_path):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from litestereo.cli import bench_main, export_main, train_main
 from litestereo.errors import MissingDependencyError
@@ -16,15 +17,6 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 def without(monkeypatch, *names):
     for name in names:
         monkeypatch.setitem(sys.modules, name, None)
-
-
-def refused(capsys, main, *arguments):
-    """Return the line that a command leaves with; all that it says."""
-    assert main([str(argument) for argument in arguments]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
-    return line
 
 
 def test_what_is_there_is_not_missed():

@@ -37,14 +37,6 @@ TINY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_learns_one_batch():
     """Twelve steps on one batch cut the error to less than a third of the start's."""
     atlas = load_atlas(None, device="cpu", size=64)

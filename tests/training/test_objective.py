@@ -18,14 +18,6 @@ from litestereo.training.stages import make_self_run
 CPU = Group(device=torch.device("cpu"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def pair(tmp_path, rng):
     paths = [tmp_path / f"{side}.png" for side in ("left", "right")]

@@ -41,14 +41,6 @@ BUNDLED = bundled_artifact("las1")
 PAIRS = 5
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def rendered():
     atlas = load_atlas(None, device="cpu", size=64)
