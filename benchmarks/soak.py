@@ -101,10 +101,10 @@ def process_state() -> tuple[float, int, int]:
 class Watch(threading.Thread):
     """Looks at the process a few times a minute."""
 
-    def __init__(self, *, every_s: float, gpu: bool) -> None:
-        """Make a watch that has not begun."""
+    def __init__(self, *, every_s: float, gpu: int | None) -> None:
+        """Make a watch that has not begun, of a GPU's memory, too, where one is named."""
         super().__init__(daemon=True)
-        self._nvml = open_nvml() if gpu else None
+        self._nvml = None if gpu is None else open_nvml(gpu=gpu)
         self._every_s, self._stopped = every_s, threading.Event()
         self.samples = Samples(("rss_mib", "handles", "threads", "device_mib"), most=100_000)
 
@@ -123,7 +123,7 @@ class Watch(threading.Thread):
 
 def soak(engine: StereoEngine, options: argparse.Namespace, watch: Watch) -> dict[str, Any]:
     """Run the stream; return what came."""
-    left, right = bench_pair(options.size)
+    left, right = np.load(options.pair) if options.pair else bench_pair(options.size)
     source: RepeatedPair | Iterable[Any] = itertools.repeat((left, right), options.frames)
     if options.rate is not None:
         source = RepeatedPair(left, right, rate_hz=options.rate, frames=options.frames)
@@ -200,9 +200,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=MOST_FRAMES)
     parser.add_argument("--rate", type=float, help="pairs a second; default: as fast as it goes")
     parser.add_argument("--size", type=_size, default=(96, 128), help="HEIGHTxWIDTH")
+    parser.add_argument("--pair", type=Path, help="NumPy file (2, H, W, 3) uint8, without OpenCV")
     parser.add_argument("--model", default="las1", help="bundled, or an artefact's file")
     parser.add_argument("--backend", default="onnxruntime-cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gpu", type=int, default=0, help="index of the GPU")
     parser.add_argument("--engine-cache", type=Path)
     parser.add_argument("--tactic-sources", help="TensorRT's sources of kernels, with commas")
     parser.add_argument("--optimization-level", type=int, default=3, help="of TensorRT's builds")
@@ -215,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Soak; print what came as JSON."""
     options = parse(arguments)
     environment = read_environment()
-    gpu = options.backend != "onnxruntime-cpu"
+    gpu = None if options.backend == "onnxruntime-cpu" else options.gpu
     seconds = min(60 * options.minutes, options.frames / (options.rate or 1000))
     sources = tuple(options.tactic_sources.split(",")) if options.tactic_sources else None
     build = BuildOptions(
@@ -228,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.model,
         backend=options.backend,
         threads=options.threads,
-        gpu=GpuOptions(cache_dir=options.engine_cache, build=build),
+        gpu=GpuOptions(device_index=options.gpu, cache_dir=options.engine_cache, build=build),
     ) as engine:
         came = soak(engine, options, watch)
         model = engine.manifest.model
@@ -256,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
             "size": list(options.size),
             "rate_hz": options.rate,
             "threads": options.threads,
-            "pictures": PICTURE,
+            "pictures": options.pair.name if options.pair else PICTURE,
             "nice": os.nice(0),
         },
         "cpu": asdict(environment.cpu),

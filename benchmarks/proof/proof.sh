@@ -36,7 +36,7 @@ mkdir -p "$PROOF_WORK" "$PROOF_OUT"
 step=${1:?which step? see the top of $0}
 shift
 
-libtorch() {
+libtorch() { # with nothing of the compiler's own C++ library in sight: TensorRT's plugins would take it for theirs
     local flags
     flags=$("$python" -c '
 import torch
@@ -45,7 +45,7 @@ print(*(f"-isystem{p}" for p in c.include_paths()), *(f"-L{p} -Wl,-rpath,{p}" fo
       f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}")') || return
     # shellcheck disable=SC2086
     "${CXX:-g++}" -std=c++20 -O1 -shared -fPIC $here/beside_torch.cpp $flags \
-        -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 ${LIBTORCH_CUDA--ltorch_cuda -lc10_cuda} \
+        -Wl,--exclude-libs,ALL,-Bsymbolic -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 ${LIBTORCH_CUDA--ltorch_cuda -lc10_cuda} \
         -o "$PROOF_LIBTORCH"
 }
 

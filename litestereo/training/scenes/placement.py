@@ -115,7 +115,7 @@ def _object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
     """Half sizes, from specks to half the picture; many cylinders are thin poles or wires."""
     batch = frame.mode.shape[0]
     # Some scenes have larger things than others; with few of them, surfaces cross the borders.
-    scale = draw.log_uniform(batch, 1, low=0.6, high=2.2)
+    scale = draw.log_uniform(batch, 1, low=0.6, high=3.5)
     size_px = scale * draw.log_uniform(batch, COUNT, low=5.0, high=0.3 * frame.width)
     aspect = draw.log_uniform(batch, COUNT, 3, low=0.45, high=1.6)
     extent_px = size_px[..., None] * aspect

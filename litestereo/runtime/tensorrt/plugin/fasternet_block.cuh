@@ -134,9 +134,9 @@ inline cudaError_t fasternet_block(int channels, const void* x, const void* mixi
                          stream);
     };
     if (channels == 48)
-        return hopper ? run(FasterNetPlan<48, 4, 1, 3, 1, 4>()) : run(FasterNetPlan<48, 4, 1, 3, 1, 3>());
+        return hopper ? run(FasterNetPlan<48, 4, 1, 3, 3, 4>()) : run(FasterNetPlan<48, 4, 1, 3, 1, 3>());
     if (channels == 96)
-        return hopper ? run(FasterNetPlan<96, 4, 2, 3, 1, 2>()) : run(FasterNetPlan<96, 4, 1, 4, 1>());
+        return hopper ? run(FasterNetPlan<96, 4, 1, 6, 2>()) : run(FasterNetPlan<96, 4, 1, 4, 1>());
     if (channels == 192)
         return hopper ? run(FasterNetPlan<192, 4, 4, 3, 1>()) : run(FasterNetPlan<192, 4, 1, 2, 1, 1, 1>());
     if (channels == 40) return run(FasterNetPlan<40, 2, 1, 2, 1, 3>());
