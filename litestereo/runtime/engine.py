@@ -52,6 +52,8 @@ __all__ = ["StereoEngine"]
 
 Image = NDArray[np.uint8]
 
+# As unsigned numbers, floats from 0 on have their own order; infinity, NaN and all below 0 are from
+# here on. One pass says that a map is as it should be.
 _INFINITY_BITS = 0x7F800000
 _MOST_BANDS = 16  # of a map whose values at the range's end are counted; sides are multiples of 32
 
@@ -316,8 +318,8 @@ class StereoEngine:
         """
         start = time.perf_counter()
         frame = inferred.frame
-        lowest, peaks = _extremes(inferred.disparity, "disparity", frame)
-        _extremes(inferred.confidence, "confidence", frame)
+        peaks, lowest = _peaks(inferred.disparity, frame)
+        _require_numbers(inferred.confidence, frame)
         disparity_px = disparity_from_padded(inferred.disparity, frame, copy=copy)
         if lowest < 0:
             np.maximum(disparity_px, 0, out=disparity_px)
@@ -514,35 +516,50 @@ def _rectification(manifest: Manifest, scaling: ScaleOptions) -> GraphRectificat
     return inside
 
 
-def _extremes(padded: NDArray[np.float32], name: str, frame: Frame) -> tuple[float, list[float]]:
-    """Return a map's least value (0 if none is below) and its largest in each of some equal bands.
+def _peaks(disparity: NDArray[np.float32], frame: Frame) -> tuple[list[float], float]:
+    """Return the largest value in each of some bands of rows, from the top, and the least of all.
 
-    Bands are of whole rows, from the top. A map with what is no number is refused.
+    The least is 0 if none is below. A map with what is no number is refused.
     """
+    _require_size(disparity, "disparity", frame)
+    bands = disparity.reshape(math.gcd(len(disparity), _MOST_BANDS), -1)
+    peaks = bands.view(np.uint32).max(axis=1)
+    if max(peaks.tolist()) < _INFINITY_BITS:
+        return peaks.view(np.float32).tolist(), 0.0
+    least, most = _extremes(disparity, "disparity")
+    return [most], least
+
+
+def _require_numbers(confidence: NDArray[np.float32], frame: Frame) -> None:
+    """Refuse a map with what is no number."""
+    _require_size(confidence, "confidence", frame)
+    if int(confidence.view(np.uint32).max()) >= _INFINITY_BITS:
+        _extremes(confidence, "confidence")
+
+
+def _require_size(padded: NDArray[np.float32], name: str, frame: Frame) -> None:
     if padded.shape != frame.padded_size:
         raise EngineError(
             f"the network gave a {name} of {padded.shape} for {frame.padded_size}; "
             "the artefact is not what its manifest says: export it again"
         )
-    # As unsigned numbers, floats from 0 on have their own order; infinity, NaN and all below 0 are
-    # above them. One pass says that a map is as it should be.
-    bands = padded.reshape(math.gcd(len(padded), _MOST_BANDS), -1)
-    peaks = bands.view(np.uint32).max(axis=1)
-    if max(peaks.tolist()) < _INFINITY_BITS:
-        return 0.0, peaks.view(np.float32).tolist()
-    low, high = float(padded.min()), float(padded.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
+
+
+def _extremes(padded: NDArray[np.float32], name: str) -> tuple[float, float]:
+    """Return a map's least and largest value; refuse what is no number."""
+    least, most = float(padded.min()), float(padded.max())
+    if not (math.isfinite(least) and math.isfinite(most)):
         raise EngineError(
             f"the network's {name} holds NaN or infinity; its weights or its precision "
             "do not suit: export it again with the parity gate on"
         )
-    return low, [high]
+    return least, most
 
 
 def _share_from(
     values: NDArray[np.float32], bound: float, peaks: list[float], frame: Frame
 ) -> float:
-    """Return the share of values from the bound on; `peaks` are by `_extremes`, before scaling."""
+    """Return the share of values from the bound on; `peaks` are by `_peaks`, before scaling."""
     if max(peaks) / frame.width_ratio < bound:
         return 0.0
     counted = values
