@@ -52,7 +52,10 @@ __all__ = ["StereoEngine"]
 
 Image = NDArray[np.uint8]
 
-_INFINITY_BITS = np.uint32(0x7F800000)
+# As unsigned numbers, floats from 0 on have their own order; infinity, NaN and all below 0 are from
+# here on. One pass says that a map is as it should be.
+_INFINITY_BITS = 0x7F800000
+_MOST_BANDS = 16  # of a map whose values at the range's end are counted; sides are multiples of 32
 
 
 class StereoEngine:
@@ -82,6 +85,7 @@ class StereoEngine:
         self._scaling.check_range(self._manifest.reach_px)
         self._rectification = _rectification(self._manifest, self._scaling)
         self._view: MetricRig | None = None
+        self._last_frame: tuple[tuple[object, ...], Frame] | None = None
 
     @classmethod
     def load(
@@ -232,7 +236,7 @@ class StereoEngine:
         frame = self.frame_for(size)
         with self._lock:
             lend = getattr(self._open_backend(), "input_buffers", None)
-            if lend is not None and frame.padded_size == frame.scaled_size == size:
+            if lend is not None and frame.is_whole:
                 pair: tuple[Image, Image] = lend(size)
                 return pair
         return np.zeros((*size, 3), np.uint8), np.zeros((*size, 3), np.uint8)
@@ -280,7 +284,7 @@ class StereoEngine:
         """
         start = time.perf_counter()
         left, right = rgb_pair(left, right)
-        frame = self.frame_for((left.shape[0], left.shape[1]), shrink=shrink)
+        frame = self._frame_of((left.shape[0], left.shape[1]), shrink)
         if self._rectification is not None:
             left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
         else:
@@ -314,8 +318,8 @@ class StereoEngine:
         """
         start = time.perf_counter()
         frame = inferred.frame
-        lowest, highest = _extremes(inferred.disparity, "disparity", frame)
-        _extremes(inferred.confidence, "confidence", frame)
+        peaks, lowest = _peaks(inferred.disparity, frame)
+        _require_numbers(inferred.confidence, frame)
         disparity_px = disparity_from_padded(inferred.disparity, frame, copy=copy)
         if lowest < 0:
             np.maximum(disparity_px, 0, out=disparity_px)
@@ -323,7 +327,8 @@ class StereoEngine:
         postprocess_ms = 1e3 * (time.perf_counter() - start)
         parts_ms = inferred.preprocess_ms, inferred.inference_ms, postprocess_ms
         backend, device, precision = inferred.ran
-        reach_px = self._manifest.reach_px / frame.width_ratio
+        scale = frame.width_ratio
+        reach_px = self._manifest.reach_px / scale
         return StereoResult(
             disparity_px=disparity_px,
             confidence=confidence,
@@ -331,12 +336,10 @@ class StereoEngine:
             backend=backend,
             device=device,
             precision=precision,
-            scale=frame.width_ratio,
+            scale=scale,
             inference_size=frame.padded_size,
             max_disparity_px=reach_px,
-            range_clipped=_share_from(
-                disparity_px, CLIPPED_FROM * reach_px, most=highest / frame.width_ratio
-            ),
+            range_clipped=_share_from(disparity_px, CLIPPED_FROM * reach_px, peaks, frame),
         )
 
     def infer_gpu(
@@ -455,6 +458,14 @@ class StereoEngine:
             ran=(backend.name, backend.device, backend.precision),
         )
 
+    def _frame_of(self, size: tuple[int, int], shrink: float) -> Frame:
+        """Return `frame_for`, remembered: a camera's pictures are all of one size."""
+        self._open_backend()
+        key, known = (size, shrink), self._last_frame
+        if known is None or known[0] != key:
+            known = self._last_frame = key, self.frame_for(size, shrink=shrink)
+        return known[1]
+
     def _open_backend(self) -> Backend:
         # Neither ONNX Runtime's threads nor a CUDA context are there after a fork, and the lock
         # would never be given back if another thread's call held it just then.
@@ -505,27 +516,56 @@ def _rectification(manifest: Manifest, scaling: ScaleOptions) -> GraphRectificat
     return inside
 
 
-def _extremes(padded: NDArray[np.float32], name: str, frame: Frame) -> tuple[float, float]:
-    """Return a map's least value (0 if none is below) and its largest; refuse what is no number."""
+def _peaks(disparity: NDArray[np.float32], frame: Frame) -> tuple[list[float], float]:
+    """Return the largest value in each of some bands of rows, from the top, and the least of all.
+
+    The least is 0 if none is below. A map with what is no number is refused.
+    """
+    _require_size(disparity, "disparity", frame)
+    bands = disparity.reshape(math.gcd(len(disparity), _MOST_BANDS), -1)
+    peaks = bands.view(np.uint32).max(axis=1)
+    if max(peaks.tolist()) < _INFINITY_BITS:
+        return peaks.view(np.float32).tolist(), 0.0
+    least, most = _extremes(disparity, "disparity")
+    return [most], least
+
+
+def _require_numbers(confidence: NDArray[np.float32], frame: Frame) -> None:
+    """Refuse a map with what is no number."""
+    _require_size(confidence, "confidence", frame)
+    if int(confidence.view(np.uint32).max()) >= _INFINITY_BITS:
+        _extremes(confidence, "confidence")
+
+
+def _require_size(padded: NDArray[np.float32], name: str, frame: Frame) -> None:
     if padded.shape != frame.padded_size:
         raise EngineError(
             f"the network gave a {name} of {padded.shape} for {frame.padded_size}; "
             "the artefact is not what its manifest says: export it again"
         )
-    # As unsigned numbers, floats from 0 on have their own order; infinity, NaN and all below 0 are
-    # above them. One pass says that a map is as it should be.
-    most = padded.view(np.uint32).max()
-    if most < _INFINITY_BITS:
-        return 0.0, float(most.view(np.float32))
-    low, high = float(padded.min()), float(padded.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
+
+
+def _extremes(padded: NDArray[np.float32], name: str) -> tuple[float, float]:
+    """Return a map's least and largest value; refuse what is no number."""
+    least, most = float(padded.min()), float(padded.max())
+    if not (math.isfinite(least) and math.isfinite(most)):
         raise EngineError(
             f"the network's {name} holds NaN or infinity; its weights or its precision "
             "do not suit: export it again with the parity gate on"
         )
-    return low, high
+    return least, most
 
 
-def _share_from(values: NDArray[np.float32], bound: float, *, most: float) -> float:
-    """Return the share of values from the bound on; `most` is no less than the largest of them."""
-    return float(np.count_nonzero(values >= bound) / values.size) if most >= bound else 0.0
+def _share_from(
+    values: NDArray[np.float32], bound: float, peaks: list[float], frame: Frame
+) -> float:
+    """Return the share of values from the bound on; `peaks` are by `_peaks`, before scaling."""
+    if max(peaks) / frame.width_ratio < bound:
+        return 0.0
+    counted = values
+    if frame.is_whole:
+        # Only what lies between the first and the last band that has any.
+        rows, least = len(values) // len(peaks), float(np.float32(bound))
+        high = [band for band, peak in enumerate(peaks) if peak >= least]
+        counted = values[rows * high[0] : rows * (high[-1] + 1)]
+    return float(np.count_nonzero(counted >= bound) / values.size)

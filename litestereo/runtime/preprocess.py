@@ -135,6 +135,11 @@ class Frame:
     left: int
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the network sees the picture as it is, without scaling or margins."""
+        return self.size == self.scaled_size == self.padded_size
+
+    @property
     def width_ratio(self) -> float:
         """Scaled width over given width: what disparities are divided by on the way back."""
         return self.scaled_size[1] / self.size[1]
@@ -259,6 +264,8 @@ def disparity_from_padded(
 
 
 def _rgb(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    if type(image) is np.ndarray and image.dtype == np.uint8 and image.shape[2:] == (3,):
+        return image  # as nearly all are
     if image is None:
         raise InputError(
             f"{name} image is None: the file was not read (cv2.imread gives None where one is "

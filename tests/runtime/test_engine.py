@@ -128,6 +128,63 @@ def test_answers_that_are_no_number_are_an_error(tmp_path, rng):
         engine(*pair(rng))
 
 
+class Answers:
+    """A backend that answers what it is told."""
+
+    name, device, precision, fixed_size = "answers", "cpu", "fp32", None
+    manifest = stand_in_manifest()
+
+    def __init__(self, *maps):
+        self.maps = maps
+
+    def infer(self, left, right):
+        return self.maps
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["disparity", "confidence"])
+@pytest.mark.parametrize("place", [(0, 0), (37, 50), (95, 127)])
+def test_one_value_that_is_no_number_is_found_in_either_map(bad, name, place):
+    maps = {name: np.ones((96, 128), np.float32) for name in ("disparity", "confidence")}
+    engine, pictures = StereoEngine(Answers(*maps.values())), np.zeros((2, 96, 128, 3), np.uint8)
+    engine(*pictures)
+    maps[name][place] = bad
+    with pytest.raises(EngineError, match=f"{name} holds NaN or infinity"):
+        engine(*pictures)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (96, 125), (64, 75), (70, 128)])
+@pytest.mark.parametrize("least", [0.0, -1.0])
+@pytest.mark.parametrize("rows", [(0, 1), (3, 60), (63, 64), (0, 96), (5, 5)])
+def test_the_range_s_end_is_counted_wherever_it_is(rng, size, least, rows):
+    padded = tuple(-(-side // 32) * 32 for side in size)
+    disparity = rng.uniform(least, 180, padded).astype(np.float32)
+    disparity[rows[0] : rows[1], 3:64] = 187
+    backend = Answers(disparity, np.ones(padded, np.float32))
+    engine = StereoEngine(backend)
+    for _ in range(2):
+        result = engine(*np.zeros((2, *size, 3), np.uint8))
+        end = 0.97 * result.max_disparity_px
+        assert result.range_clipped == np.count_nonzero(result.disparity_px >= end) / np.prod(size)
+
+
+def test_sizes_and_shrinking_may_change_from_call_to_call(artifact, rng):
+    with StereoEngine.load(artifact) as engine:
+        for size in ((64, 96), (96, 64), (64, 96), (64, 96)):
+            left, right = pair(rng, *size)
+            wanted = expected(left, right)[0]
+            np.testing.assert_allclose(engine(left, right).disparity_px, wanted, atol=1e-4)
+            assert engine.prepare(left, right).frame.padded_size == size
+            half = engine.prepare(left, right, shrink=0.5).frame
+            assert half == engine.frame_for(size, shrink=0.5)
+            assert half.padded_size != size
+    with pytest.raises(EngineError, match="is closed"):
+        engine.prepare(left, right)
+
+
 def test_results_stay_when_the_engine_runs_again(artifact, rng):
     with StereoEngine.load(artifact) as engine:
         first = engine(*pair(rng, 64, 96))

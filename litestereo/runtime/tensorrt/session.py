@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ TENSORS = (
 # To the array of a buffer that nobody else holds: the buffer's, and that of the one who counts.
 _OWN_REFERENCES = 2
 
+_ALIGNMENT = 256  # bytes; what cuMemAlloc aligns to, and so what TensorRT is used to
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
@@ -63,10 +66,10 @@ class DeviceTimes(NamedTuple):
     """What the GPU's own clock says about a call, in milliseconds.
 
     Attributes:
-        host_to_device_ms: copying the pictures; about 0 where memory is shared.
-        enqueue_ms: the host's time to submit everything.
+        host_to_device_ms: copying the pictures; 0 where memory is shared.
+        enqueue_ms: the host's time to submit everything; the pictures are copied meanwhile.
         compute_ms: the network.
-        device_to_host_ms: copying the answer.
+        device_to_host_ms: copying the answer; about 0 where memory is shared.
     """
 
     host_to_device_ms: float
@@ -76,8 +79,8 @@ class DeviceTimes(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Slot:
-    """Memory of one input or output; `gpu` is None where the GPU works in the host's."""
+class _Block:
+    """Memory of both inputs or both outputs; `gpu` is None where the GPU works in the host's."""
 
     host: PinnedBuffer
     gpu: DeviceBuffer | None
@@ -89,6 +92,13 @@ class _Slot:
             return self.gpu.address
         assert isinstance(self.host, MappedBuffer)
         return self.host.address
+
+
+class _Part(NamedTuple):
+    """One input or output inside its block: as the host sees it, and where the GPU does."""
+
+    array: NDArray[Any]
+    address: int
 
 
 class Session:
@@ -122,6 +132,7 @@ class Session:
         # Memory, stream and events, in order, so that they are freed in the opposite order.
         self._owned: list[Callable[[], None]] = []
         self._hosts: list[PinnedBuffer] = []  # memory that pictures and answers lie in
+        self._parts: dict[str, _Part] = {}
         self._context: Any = None
         self._graph: Graph | None = None
         self._enqueue_ms: float | None = None
@@ -137,7 +148,7 @@ class Session:
     @property
     def inputs(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The host buffers of left and right; `infer` of these very arrays copies nothing."""
-        return self._slots["left"].host.array, self._slots["right"].host.array
+        return self._parts["left"].array, self._parts["right"].array
 
     @property
     def uses_graph(self) -> bool:
@@ -171,11 +182,12 @@ class Session:
             # Before the buffers are touched: the last caller's work may still read them.
             self._device.synchronize(self._done)
             self._elsewhere = False
-        for name, picture in (("left", left), ("right", right)):
-            buffer = self._slots[name].host.array
+        for buffer, picture in zip(self.inputs, (left, right), strict=True):
             if picture is not buffer:
                 np.copyto(buffer, picture)
         start = time.perf_counter()
+        # Not in the graph: the copy runs while the host launches what follows it.
+        self._upload()
         if self._graph is not None:
             self._graph.launch(self._stream)
         else:
@@ -192,7 +204,7 @@ class Session:
         """
         self._device.synchronize(self._answered if self.waits_asleep else self._stream)
         self._submitted = False
-        return self._slots["disparity"].host.array, self._slots["confidence"].host.array
+        return self._parts["disparity"].array, self._parts["confidence"].array
 
     def report_to(self, profiler: Any) -> None:  # noqa: ANN401 - its IProfiler
         """Let TensorRT tell `profiler` the time of each layer; only without a graph.
@@ -209,11 +221,13 @@ class Session:
         """
         if self._elsewhere or self._enqueue_ms is None:
             return None
-        upload, compute, download = (
-            self._device.elapsed_ms(start, end)
-            for start, end in zip(self._marks, self._marks[1:], strict=False)
+        elapsed_ms, (started, computed, answered) = self._device.elapsed_ms, self._marks
+        return DeviceTimes(
+            0.0 if self.zero_copy else elapsed_ms(*self._upload_marks),
+            self._enqueue_ms,
+            elapsed_ms(started, computed),
+            elapsed_ms(computed, answered),
         )
-        return DeviceTimes(upload, self._enqueue_ms, compute, download)
 
     def infer_gpu(
         self,
@@ -242,8 +256,7 @@ class Session:
                 self._bind(name, array.address)
             self._execute(stream)
         finally:
-            for name, slot in self._slots.items():
-                self._bind(name, slot.address)
+            self._bind_own()
         self._device.record(self._done, stream)
         self._elsewhere = True
         return bound["disparity"], bound["confidence"]
@@ -272,6 +285,7 @@ class Session:
         Returns:
             Whether all went. Host memory stays while somebody holds an array of it.
         """
+        self._parts.clear()
         _free_all(self._owned)
         held = [host for host in self._hosts if sys.getrefcount(host.array) > _OWN_REFERENCES]
         _free_all([host.free for host in self._hosts if host not in held])
@@ -286,53 +300,69 @@ class Session:
         _require_tensors(trt, engine)
         self._stream = self._device.stream()
         self._done = self._device.event()
-        self._marks = [self._device.event() for _ in range(4)]
+        self._upload_marks = self._device.event(), self._device.event()
+        self._marks = [self._device.event() for _ in range(3)]
         self._answered = self._device.event(blocking=True)
-        events = self._done, *self._marks, self._answered
+        events = self._done, *self._upload_marks, *self._marks, self._answered
         self._owned += [made.free for made in (self._stream, *events)]
-        self._slots = {name: self._slot(name, options) for name, *_ in TENSORS}
+        self._pictures = self._block("left", "right")
+        self._answers = self._block("disparity", "confidence")
         for name, is_input, *_ in TENSORS:
-            shape = self._slots[name].host.array.shape
+            shape = self._shapes[name]
             if is_input and not context.set_input_shape(name, shape):
                 raise EngineError(f"the engine refuses {name} {shape}: {self._words.words()}")
-        for name, slot in self._slots.items():
-            self._bind(name, slot.address)
+        self._bind_own()
+        self._upload()
         self._queue()
         self._device.synchronize(self._stream)
         if options.cuda_graph:
-            # From copy to copy: a call launches one thing.
             self._graph = self._device.capture(self._stream, lambda: self._queue(in_graph=True))
 
-    def _slot(self, name: str, options: SessionOptions) -> _Slot:
-        shape, dtype = self._shapes[name], _dtype(name)
-        if options.zero_copy:
-            mapped = self._device.mapped_buffer(shape, dtype)
-            self._hosts.append(mapped)
-            mapped.array[...] = 0
-            return _Slot(mapped, None)
-        host = self._device.pinned_buffer(shape, dtype)
+    def _block(self, *names: str) -> _Block:
+        """Make memory for some tensors in one piece, so that one copy moves them, and part it."""
+        starts, end = {}, 0
+        for name in names:
+            starts[name] = end
+            nbytes = math.prod(self._shapes[name]) * np.dtype(_dtype(name)).itemsize
+            end += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        block = self._memory(end)
+        for name, start in starts.items():
+            array = np.ndarray(self._shapes[name], _dtype(name), block.host.array, start)
+            self._parts[name] = _Part(array, block.address + start)
+        return block
+
+    def _memory(self, nbytes: int) -> _Block:
+        device, shape = self._device, (nbytes,)
+        make = device.mapped_buffer if self.zero_copy else device.pinned_buffer
+        host = make(shape, np.uint8)
         self._hosts.append(host)
         host.array[...] = 0
-        gpu = self._device.device_buffer(host.array.nbytes)
+        if self.zero_copy:
+            return _Block(host, None)
+        gpu = device.device_buffer(nbytes)
         self._owned.append(gpu.free)
-        return _Slot(host, gpu)
+        return _Block(host, gpu)
+
+    def _upload(self) -> None:
+        """Queue the copy of both pictures on the session's own stream, between its marks."""
+        device, pictures = self._device, self._pictures
+        if pictures.gpu is None:
+            return
+        begin, end = self._upload_marks
+        device.record(begin, self._stream.handle)
+        device.upload(pictures.gpu, pictures.host, self._stream)
+        device.record(end, self._stream.handle)
 
     def _queue(self, *, in_graph: bool = False) -> None:
-        """Queue the copies and the network on the session's own stream, with marks between."""
-        device, handle = self._device, self._stream.handle
-        device.record(self._marks[0], handle, in_graph=in_graph)
-        for name in ("left", "right"):
-            slot = self._slots[name]
-            if slot.gpu is not None:
-                device.upload(slot.gpu, slot.host, self._stream)
-        device.record(self._marks[1], handle, in_graph=in_graph)
+        """Queue the network and the copy of its answers, with marks between."""
+        device, handle, answers = self._device, self._stream.handle, self._answers
+        started, computed, answered = self._marks
+        device.record(started, handle, in_graph=in_graph)
         self._execute(handle)
-        device.record(self._marks[2], handle, in_graph=in_graph)
-        for name in ("disparity", "confidence"):
-            slot = self._slots[name]
-            if slot.gpu is not None:
-                device.download(slot.host, slot.gpu, self._stream)
-        device.record(self._marks[3], handle, in_graph=in_graph)
+        device.record(computed, handle, in_graph=in_graph)
+        if answers.gpu is not None:
+            device.download(answers.host, answers.gpu, self._stream)
+        device.record(answered, handle, in_graph=in_graph)
 
     def _execute(self, stream: int) -> None:
         context = self._context
@@ -344,11 +374,15 @@ class Session:
         if not context.set_tensor_address(name, address):
             raise EngineError(f"TensorRT refuses the memory of {name}: {self._words.words()}")
 
+    def _bind_own(self) -> None:
+        for name, part in self._parts.items():
+            self._bind(name, part.address)
+
     def _own_arrays(self) -> dict[str, GpuArray]:
         """Return the session's own memory for the answers."""
         return {
             name: GpuArray(
-                self._slots[name].address,
+                self._parts[name].address,
                 self._shapes[name],
                 np.dtype(_dtype(name)),
                 (CUDA, self._device.info.index),

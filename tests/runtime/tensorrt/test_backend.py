@@ -62,8 +62,8 @@ def test_it_answers_by_every_path(make, rng, integrated, graph):
         assert_right(backend, *pair(rng))
     assert device.launches == (3 if graph else 0)
     kinds = sorted(device.live.values())
-    assert kinds.count("mapped") == (4 if integrated else 0)
-    assert kinds.count("pinned") == kinds.count("device") == (0 if integrated else 4)
+    assert kinds.count("mapped") == (2 if integrated else 0)  # pictures, answers
+    assert kinds.count("pinned") == kinds.count("device") == (0 if integrated else 2)
     assert ("zero-copy" if integrated else "pinned copies") in backend.device
     assert ("CUDA graph" if graph else "enqueued") in backend.device
     assert "Fake GPU sm_87" in backend.device
@@ -159,10 +159,10 @@ def test_lent_answers_outlive_what_lent_them(make, rng, ends):
     if ends == "sizes":
         for number in range(module._MOST_SIZES):
             engine(*pair(rng, (128 + 32 * number, 96)))
-        assert sorted(device.live.values()).count("pinned") == 4 * module._MOST_SIZES + 2
+        assert sorted(device.live.values()).count("pinned") == 2 * module._MOST_SIZES + 1
     before = lent.disparity_px.copy()
     engine.close()
-    assert sorted(device.live.values()) == ["pinned", "pinned"]  # which are never freed
+    assert sorted(device.live.values()) == ["pinned"]  # which is never freed
     assert not device.closed
     np.testing.assert_array_equal(lent.disparity_px, before)
     np.testing.assert_allclose(before, expected(left, right)[0], atol=1e-4)
@@ -174,23 +174,26 @@ def test_a_pair_in_the_input_buffers_is_not_copied(make, rng, integrated, monkey
     engine = StereoEngine(backend)
     left, right = engine.input_buffers(SIZE)
     assert left.shape == right.shape == (*SIZE, 3)
-    copied = []
-    copyto = np.copyto
+    copied, uploaded = [], []
+    copyto, upload = np.copyto, device.upload
     monkeypatch.setattr(
         "litestereo.runtime.tensorrt.session.np.copyto",
         lambda to, source: (copied.append(source), copyto(to, source)),
     )
+    device.upload = lambda *given: (uploaded.append(given[1].array), upload(*given))
     for _ in range(2):
         given = pair(rng)
         left[...], right[...] = given
         result = engine(left, right)
         np.testing.assert_allclose(result.disparity_px, expected(*given)[0], atol=1e-4)
-    uploads = [one for one in copied if one is left or one is right]
-    assert not integrated or not copied
-    assert len(uploads) == (0 if integrated else 4)  # of the fake GPU, to its own memory
+    assert not [one for one in copied if one.shape == left.shape]
+    assert len(uploaded) == (0 if integrated else 2)  # both pictures at once
+    assert all(np.shares_memory(one, side) for one in uploaded for side in (left, right))
+    copied.clear()
+    uploaded.clear()
     engine.close()
     left[...] = 1  # stays where it was
-    assert sorted(device.live.values()).count("mapped" if integrated else "pinned") == 2
+    assert sorted(device.live.values()).count("mapped" if integrated else "pinned") == 1
 
 
 def test_pictures_that_are_resized_have_plain_input_buffers(make, rng):
@@ -508,16 +511,38 @@ def test_building_ahead_fills_the_cache(make, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("integrated", [False, True])
-def test_a_graph_goes_from_copy_to_copy(make, rng, integrated):
+def test_pictures_are_on_their_way_before_the_graph_is_launched(make, rng, integrated):
     backend, device, _ = make(size=SIZE, device=FakeDevice(integrated=integrated))
-    assert device.graph_marks == 4  # before and after each copy, inside the graph
-    marks_before = dict(device._marks)
-    launches = device.launches
-    backend.infer(*pair(rng))
-    assert device.launches == launches + 1
-    # Nothing else was queued by the host: no mark, no copy of its own.
-    assert device._marks == marks_before
-    assert backend.device_times().compute_ms == 1.0
+    assert device.graph_marks == 3  # network and answers are timed inside the graph
+    session = backend._sessions[SIZE][1]
+    order = []
+    for name in ("upload", "download", "record"):
+        method = getattr(device, name)
+        setattr(
+            device,
+            name,
+            lambda *given, name=name, method=method: (order.append(name), method(*given)),
+        )
+    launch = session._graph.launch
+    session._graph.launch = lambda stream: (order.append("launch"), launch(stream))
+    assert_right(backend, *pair(rng))
+    copy = [] if integrated else ["record", "upload", "record"]
+    assert order == [*copy, "launch"]
+    times = backend.device_times()
+    assert (times.host_to_device_ms, times.compute_ms) == (0 if integrated else 1, 1)
+
+
+@pytest.mark.parametrize("size", [SIZE, (32, 32), (96, 160)])
+def test_both_maps_and_both_pictures_are_aligned_parts_of_one_block(make, size):
+    backend, *_ = make(size=size)
+    backend.infer(*(np.zeros((*size, 3), np.uint8),) * 2)
+    parts = backend._sessions[size][1]._parts
+    for first, second in (("left", "right"), ("disparity", "confidence")):
+        apart = parts[second].address - parts[first].address
+        assert apart % 256 == 0
+        assert apart >= parts[first].array.nbytes
+        assert parts[second].array.ctypes.data - parts[first].array.ctypes.data == apart
+        assert parts[first].array.flags.c_contiguous
 
 
 @pytest.mark.parametrize(("wait", "waited"), [("spin", "stream"), ("block", True)])
@@ -544,7 +569,7 @@ def test_a_pipeline_answers_each_pair_in_order(make, rng, count, graph):
         answers += 1
     assert answers == count
     disparity = confidence = None
-    assert sorted(device.live.values()).count("device") == 4  # the pipeline's own are gone
+    assert sorted(device.live.values()).count("device") == 2  # the pipeline's own are gone
     backend.close()
     assert not device.live
 
