@@ -60,7 +60,10 @@ class Module:
         self.LayerInformationFormat = Enum("LayerInformationFormat", ["JSON"])
         self.LayerType = Enum(
             "LayerType",
-            ["CAST", "CONSTANT", "IDENTITY", "SHAPE", "CONVOLUTION", "DECONVOLUTION", "SOFTMAX"],
+            [
+                *("CAST", "CONSTANT", "IDENTITY", "SHAPE", "CONVOLUTION", "DECONVOLUTION"),
+                *("SOFTMAX", "QUANTIZE", "DEQUANTIZE"),
+            ],
         )
         self.MemoryPoolType = Enum("MemoryPoolType", ["WORKSPACE"])
         self.ProfilingVerbosity = Enum("ProfilingVerbosity", ["DETAILED"])
@@ -128,6 +131,10 @@ class Network:
     def get_layer(self, index):
         return self.layers[index]
 
+    def add_constant(self, shape, values):
+        self.layers.append(Layer(self.trt, f"constant {len(self.layers)}", "CONSTANT", ["FLOAT"]))
+        return self.layers[-1]
+
     def get_input(self, index):
         return Tensor(("left", "right")[index], self.trt.state.input_shape)
 
@@ -174,6 +181,7 @@ class Config:
 
     def clear_flag(self, flag):
         self.cleared.add(flag)
+        self.flags.discard(flag)
 
     def set_memory_pool_limit(self, pool, size):
         self.limits[pool] = size

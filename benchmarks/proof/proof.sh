@@ -10,6 +10,7 @@
 #   running STEP NAME@SIZE...   starts, latencies, memory, threads, bindings, torch beside it
 #   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
 #   int8 NAME_int8@SIZE...  INT8 against FP16: engines, turns, layers left in floating point, fidelity
+#   int8-bisect NAME_int8@SIZE   what TensorRT 8.6 refuses of an INT8 graph, build by build
 #   faults memory|kills NAME@SIZE   a full GPU; builds that are killed
 #   pieces FOLDER [NAME...]  small networks of benchmarks/piece_graphs.py
 #   speed STEP ...          engines in turns, layers beside floors, build options, engines at once
@@ -22,7 +23,8 @@
 # TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
 # engines and answers (/tmp/proof), PROOF_OUT the findings, PROOF_ARTIFACTS the artefacts other than
 # the bundled one, PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3),
-# PROOF_CONSTRAINTS whether 8.6 must obey the FP32 islands (obey) or may do otherwise (prefer).
+# PROOF_CONSTRAINTS whether 8.6 must obey the FP32 islands (obey) or may do otherwise (prefer; INT8
+# always may), PROOF_LIMIT the seconds that a build of int8-bisect may take (150).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 here=benchmarks/proof
@@ -63,6 +65,7 @@ int8)
     "$trt" -X faulthandler $here/int8.py engines "$@" &&
         "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/int8.py fidelity "$@"
     ;;
+int8-bisect) "$trt" -X faulthandler $here/int8_bisect.py "$@" ;;
 libtorch) libtorch ;;
 *) echo "no step is called $step; see the top of $0" >&2; exit 2 ;;
 esac

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ FLOAT_PARTS = {
     "few channels": "under 16 channels, or not a multiple of 8: 8-bit kernels pad them",
     "narrow groups": "not a multiple of 4 channels a group, as in depthwise ones: TensorRT's 8-bit "
     "kernels do not take them, and they wait for memory, not for arithmetic",
+    "range": "it reads or writes values that half cannot hold",
 }
 """Why a convolution stays in floating point whatever its sensitivity is."""
 
@@ -95,11 +96,12 @@ class Plan:
     kept: Mapping[str, str]
 
 
-def plan_convolutions(master: ModelProto) -> Plan:
+def plan_convolutions(master: ModelProto, *, widened: Collection[str] = ()) -> Plan:
     """Return which convolutions of a simplified FP32 graph may be quantised, and why not others.
 
     Args:
         master: the simplified FP32 graph.
+        widened: tensors that half cannot hold.
     """
     weights = {tensor.name: tensor for tensor in master.graph.initializer}
     candidates, kept = [], {}
@@ -109,6 +111,8 @@ def plan_convolutions(master: ModelProto) -> Plan:
         stored = weights.get(node.input[1])
         shape = None if stored is None else tuple(stored.dims)
         reason = _reason(node, shape)
+        if not reason and not {*node.input, *node.output}.isdisjoint(widened):
+            reason = "range"
         if reason:
             kept[node.name] = reason
         elif shape is not None:

@@ -83,7 +83,7 @@ def int8_from_masters(
         CalibrationError: a picture of the set is damaged.
         ExportError: no block fits the budget, or the graph is not valid ONNX.
     """
-    plan = plan_convolutions(dynamic)
+    plan = plan_convolutions(dynamic, widened=widened)
     stored = calibration.part(held_out=False)
     progress(f"watching {len(plan.candidates)} convolutions on {len(stored)} pairs")
     statistics = observe_activations(
@@ -210,7 +210,7 @@ def _written(
     """Write Q/DQ on the chosen blocks, and the maps that say so."""
     chosen = {one.name for one in plan.candidates if one.block in sensitivity.chosen}
     watched = {one.name: statistics[one.activation] for one in plan.candidates}
-    own = plan_convolutions(master)
+    own = plan_convolutions(master, widened=widened)
     _require_same(plan, own)
     model = quantized(
         master,

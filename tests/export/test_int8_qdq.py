@@ -210,6 +210,15 @@ def test_nodes_are_counted_in_the_graph_that_is_written(case):
     assert (typed["int8"], typed["fp16"], typed["fp32"], typed["other"]) == (1, 3, 1, 3)
 
 
+def test_convolutions_beyond_halfs_range_stay_in_floating_point(case):
+    model, plan, _, _ = case
+    assert plan.kept == {}
+    assert plan_convolutions(model, widened=("c",)).kept == {
+        "/model/part/grouped/Conv": "range",
+        "/model/up/ConvTranspose": "range",
+    }
+
+
 @pytest.mark.parametrize("name", ["las1", "las2_s", "las2_h"])
 def test_what_must_stay_in_floating_point_does(name, exported):
     from litestereo.export.simplify import simplify
@@ -223,3 +232,26 @@ def test_what_must_stay_in_floating_point_does(name, exported):
     blocks = blocks_of(plan.candidates)
     assert len(blocks) > 20
     assert sum(map(len, blocks.values())) == len(plan.candidates)
+
+
+@pytest.mark.parametrize("name", ["las1", "las2_s"])
+def test_fp32_islands_keep_away_from_8_bits_but_for_normalisations(name, exported):
+    from litestereo.export.half import half_from_master
+    from litestereo.export.simplify import simplify
+
+    master = simplify(exported(name).graph)
+    chosen = {one.name for one in plan_convolutions(master).candidates}
+    touched = {
+        tensor
+        for node in master.graph.node
+        if node.name in chosen
+        for tensor in (node.input[0], node.output[0])
+    }
+    islands = half_from_master(master).islands
+    held = {
+        node for island, nodes in islands.items() if island != "instance_norm" for node in nodes
+    }
+    assert held
+    for node in master.graph.node:
+        if node.name in held:
+            assert touched.isdisjoint([*node.input, *node.output]), node.name

@@ -3,7 +3,8 @@
 Everything that a version may lack is looked up by name, never by number: enum values moved between
 versions. Precision comes from the graph. Where TensorRT types strongly (10 and 11) that is all;
 8.6 is told to use half precision and held to FP32 layer by layer where the artefact's map says so.
-INT8 is in the graph's Q/DQ everywhere; 8.6 must be allowed it, too, and takes the rest in half.
+INT8 is in the graph's Q/DQ everywhere; 8.6 must be allowed it, too, takes the rest in half, and is
+asked, not forced, to keep FP32.
 """
 
 from __future__ import annotations
@@ -318,10 +319,13 @@ def _set_precision(
     if request.precision == "fp32":
         return "fp32", 0
     config.set_flag(trt.BuilderFlag.FP16)
+    constraints = request.options.constraints
     if request.precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
-    constraints = f"{request.options.constraints.upper()}_PRECISION_CONSTRAINTS"
-    config.set_flag(getattr(trt.BuilderFlag, constraints))
+        # Told to obey, 8.6.0 left a node of LAS1's Q/DQ graph without candidates ("incorrectly
+        # marked as an int8 node"); told nothing, not. The attestation sees if FP32 was kept.
+        constraints = "prefer"
+    config.set_flag(getattr(trt.BuilderFlag, f"{constraints.upper()}_PRECISION_CONSTRAINTS"))
     pinned = _pin_islands(trt, network, request.islands)
     if request.precision == "fp16":  # in INT8 it would keep convolutions from their 8 bits
         _hold_convolutions(trt, network, pinned)

@@ -25,6 +25,7 @@ from litestereo.runtime.tensorrt.cache import (
 from litestereo.runtime.tensorrt.library import own_words, version_of
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.plugin.library import installed, load_library
+from litestereo.runtime.tensorrt.plugin.onnx_graph import OnnxGraph, read_graph
 from litestereo.runtime.tensorrt.progress import Heartbeat
 from litestereo.runtime.tensorrt.recipe import recipe
 
@@ -189,21 +190,51 @@ def load_plan(
 
 
 def island_nodes(artifact: Artifact) -> frozenset[str]:
-    """Return the names of the nodes that an FP16 artefact's map keeps in FP32.
+    """Return the names of the nodes that an artefact's map keeps in FP32, and TensorRT must, too.
+
+    In INT8 these are not all of the map. A layer that is fused with a Q or DQ is 8 bits wide there,
+    and `_normalizations` says why those are left alone.
 
     Args:
         artifact: the artefact, read.
 
     Raises:
-        EngineError: the map is not of the form that stereo-export writes.
+        EngineError: the map is not of the form that stereo-export writes, or the graph no ONNX.
     """
     islands = artifact.manifest.precision_map.get("islands", {})
     try:
-        return frozenset(node for island in islands.values() for node in island["nodes"])
+        names = frozenset(node for island in islands.values() for node in island["nodes"])
     except (AttributeError, KeyError, TypeError) as error:
         raise EngineError(
             f"{artifact.path} has a precision map that cannot be read ({error!r}); export it again"
         ) from error
+    if artifact.manifest.precision != "int8" or not names:
+        return names
+    graph = read_graph(artifact.content)
+    return names - _beside_quantizers(graph) - _normalizations(graph)
+
+
+def _beside_quantizers(graph: OnnxGraph) -> set[str]:
+    """Return the nodes that read what DequantizeLinear writes, or write what QuantizeLinear reads.
+
+    TensorRT fuses them with these: held to FP32, they would have no kernel.
+    """
+    quantized = {n.inputs[0] for n in graph.nodes if n.kind == "QuantizeLinear"}
+    dequantized = {n.outputs[0] for n in graph.nodes if n.kind == "DequantizeLinear"}
+    return {
+        node.name
+        for node in graph.nodes
+        if quantized.intersection(node.outputs) or dequantized.intersection(node.inputs)
+    }
+
+
+def _normalizations(graph: OnnxGraph) -> set[str]:
+    """Return the instance normalisations: TensorRT computes their sums in FP32 by itself.
+
+    That is INormalizationLayer's default precision, whatever is around it. Of all islands they
+    alone lie among quantised layers: 8.6.0 makes one node of LAS1's and of layers that Q follows.
+    """
+    return {node.name for node in graph.nodes if node.kind == "InstanceNormalization"}
 
 
 def half_share(artifact: Artifact) -> float:

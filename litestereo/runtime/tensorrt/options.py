@@ -93,7 +93,7 @@ class BuildOptions:
             must then be installed where it runs.
         hardware_compatibility: GPUs that the engine runs on besides this one; slower.
         constraints: what TensorRT 8.6 does with the FP32 islands: "obey" fails where it cannot,
-            "prefer" computes as it likes. Later versions always obey.
+            "prefer" computes as it likes, and INT8 is always built so. Later versions always obey.
         attest: fail when the engine's precision is not what the graph asks for.
         plugin: compiled plugin that computes each ConvNeXt block of an FP16 graph in one kernel;
             "auto": the one in the cache folder, if one was compiled; None: TensorRT's own layers.

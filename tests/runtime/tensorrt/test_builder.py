@@ -242,10 +242,11 @@ def test_a_good_tensorrt_is_returned(monkeypatch):
     assert library.version_of(trt) == (10, 16, 2, 10)
 
 
-def test_8_6_is_allowed_int8_and_held_to_the_islands_alone():
+def test_8_6_is_allowed_int8_and_asked_to_keep_the_islands_alone():
     trt = fake_tensorrt("8.6.2", network_layers=LAYERS)
     prepared = prepare(trt, request(precision="int8", islands=frozenset({"/softmax"})))
-    flags = {trt.BuilderFlag.FP16, trt.BuilderFlag.INT8, trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS}
+    preferred = trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS
+    flags = {trt.BuilderFlag.FP16, trt.BuilderFlag.INT8, preferred}
     assert prepared.config.flags == flags
     pinned = {layer.name for layer in prepared.network.layers if layer.precision}
     assert pinned == {"(Unnamed Layer* 3) [Shuffle]", "/softmax", "/softmax_5"}

@@ -3,11 +3,12 @@
 import pytest
 from fake_cuda import FakeDevice, fake_info
 from fake_tensorrt import fake_tensorrt
-from stand_in import write_stand_in
+from onnx import helper
+from stand_in import stand_in_manifest, write_stand_in
 
 from litestereo.runtime.tensorrt import engines
-from litestereo.runtime.tensorrt.artifact import read_artifact
-from litestereo.runtime.tensorrt.engines import cache_key, engine_from_artifact
+from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
+from litestereo.runtime.tensorrt.engines import cache_key, engine_from_artifact, island_nodes
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.recipe import recipe
 
@@ -64,3 +65,26 @@ def test_timings_that_cannot_be_read_only_cost_time(artifact, tmp_path):
     assert second.path == first.path
     told = [line for line in said if str(kept) in line]
     assert told[0] == f"earlier builds' timings cannot be read ({kept}: Is a directory): building"
+
+
+def test_in_int8_an_island_beside_a_quantiser_is_not_held(tmp_path):
+    chain = [  # /relu is quantised and read by /conv
+        helper.make_node("Relu", ["x"], ["a"], "/relu"),
+        helper.make_node("QuantizeLinear", ["a", "step"], ["a8"], "a/Quantize"),
+        helper.make_node("DequantizeLinear", ["a8", "step"], ["b"], "a/Dequantize"),
+        helper.make_node("Conv", ["b", "w"], ["c"], "/conv"),
+        helper.make_node("InstanceNormalization", ["c", "s", "t"], ["d"], "/norm"),
+        helper.make_node("Softmax", ["d"], ["e"], "/softmax"),
+        helper.make_node("Mul", ["e", "levels"], ["y"], "/mean"),
+    ]
+    model = helper.make_model(helper.make_graph(chain, "chain", [], []))
+    named = {"nodes": ["/relu", "/conv", "/norm", "/softmax", "/mean"]}
+
+    def held(precision):
+        manifest = stand_in_manifest(
+            precision=precision, precision_map={"islands": {"disparity": named}}
+        )
+        return island_nodes(Artifact(tmp_path / "a.onnx", model.SerializeToString(), manifest, ""))
+
+    assert held("fp16") == set(named["nodes"])
+    assert held("int8") == {"/softmax", "/mean"}
