@@ -322,8 +322,8 @@ def _set_precision(
     constraints = request.options.constraints
     if request.precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
-        # Told to obey, 8.6.0 left a node of LAS1's Q/DQ graph without candidates ("incorrectly
-        # marked as an int8 node"); told nothing, not. The attestation sees if FP32 was kept.
+        # Told to obey, 8.6.0 refused LAS1's Q/DQ graph ("node being incorrectly
+        # marked as an int8 node"). The attestation sees whether FP32 was kept.
         constraints = "prefer"
     config.set_flag(getattr(trt.BuilderFlag, f"{constraints.upper()}_PRECISION_CONSTRAINTS"))
     pinned = _pin_islands(trt, network, request.islands)
