@@ -21,7 +21,10 @@ __all__ = [
 ]
 
 Exporter = Literal["torchscript", "dynamo"]
+"""Which of torch's exporters traces the network."""
+
 Precision = Literal["fp32", "fp16", "int8"]
+"""What a graph computes in."""
 
 OPSET = 17
 """The opset of every artefact: the newest that TensorRT 8.6's parser reads."""

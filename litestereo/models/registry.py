@@ -69,7 +69,7 @@ def _las2(
 
 
 # A test counts both columns again on the built models.
-MODEL_SPECS = {
+MODEL_SPECS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
         ModelSpec("las1", "mobilenetv2", (24, 32, 96, 160), (4, 7, 15), 4, 0, 7_603_626, 27.7),
@@ -79,8 +79,10 @@ MODEL_SPECS = {
         _las2("las2_h", (4, 8, 16), expansion=4, parameters=11_573_487, gmacs=175.6, steps=4),
     )
 }
+"""All models by name."""
 
-MODEL_NAMES = tuple(MODEL_SPECS)
+MODEL_NAMES: tuple[str, ...] = tuple(MODEL_SPECS)
+"""What models are called: "las1", "las2_s", "las2_m", "las2_l" and "las2_h"."""
 
 
 def model_spec(name: str) -> ModelSpec:

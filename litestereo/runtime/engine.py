@@ -61,8 +61,9 @@ _MOST_BANDS = 16  # of a map whose values at the range's end are counted; sides 
 class StereoEngine:
     """A loaded artefact that turns rectified pairs into disparity; close it, or use `with`.
 
-    It may be called from several threads: calls wait for each other. Example:
+    It may be called from several threads: calls wait for each other.
 
+    Example:
         with StereoEngine.load("las1") as engine:
             result = engine(left, right)  # uint8 RGB (H, W, 3) or grey (H, W)
         depth_m = focal_px * baseline_m / result.disparity_px
@@ -105,7 +106,7 @@ class StereoEngine:
 
         Args:
             model: name of a bundled model ("las1"), or the path of an artefact.
-            backend: what runs it; never replaced by another one.
+            backend: what runs it, one of `BACKEND_NAMES`; never replaced by another one.
             max_disparity_px: largest disparity to expect in the given pictures. Above what the
                 network reaches (188 px) it runs at a size reduced by just as much.
             scale: run at this multiple of the picture's size instead; disparities are scaled back.
@@ -353,8 +354,8 @@ class StereoEngine:
     ) -> tuple[GpuArray, GpuArray]:
         """Queue a pair that is on the GPU on the caller's stream: no copy, no padding, no waiting.
 
-        Only of the tensorrt backend; its `infer_gpu` describes the arguments. The pair must have a
-        size that the network takes, and the answers are at that size, in its pixels.
+        Only of the tensorrt backend; `TensorRt.infer_gpu` describes the arguments. The pair must
+        have a size that the network takes, and the answers are at that size, in its pixels.
 
         Args:
             left: (H, W, 3) uint8 RGB on the GPU, C-contiguous.

@@ -68,7 +68,7 @@ class StereoResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A pair as the network takes it, on the way between `prepare` and `infer`.
+    """A pair as the network takes it: from `StereoEngine.prepare`, for `StereoEngine.infer`.
 
     Attributes:
         left: (H, W, 3) uint8 RGB, stretched or padded; raw for an artefact that rectifies.
@@ -85,7 +85,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inferred:
-    """What the network gave, on the way between `infer` and `finish`.
+    """What the network gave: from `StereoEngine.infer`, for `StereoEngine.finish`.
 
     Attributes:
         disparity: (H, W) float32 of all that the network saw, in pixels of that.

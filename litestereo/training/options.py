@@ -11,6 +11,7 @@ from litestereo.errors import TrainingError
 __all__ = ["Stage", "TrainOptions"]
 
 Stage = Literal["supervised", "self", "real"]
+"""What a run learns from: rendered scenes, a frozen teacher beside them, or a teacher's labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

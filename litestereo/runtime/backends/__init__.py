@@ -21,6 +21,7 @@ from litestereo.runtime.tensorrt.options import GpuOptions
 __all__ = ["BACKEND_NAMES", "Backend", "BackendOptions", "GraphOptimization", "open_backend"]
 
 GraphOptimization = Literal["off", "basic", "all"]
+"""How far ONNX Runtime may rewrite a graph when it loads it."""
 
 # Name -> module with a function `load(artifact, options) -> Backend`; a module and the package that
 # it wraps are imported when the backend is opened, not before.
@@ -30,7 +31,8 @@ _MODULES = {
     "tensorrt": "litestereo.runtime.tensorrt.backend",
 }
 
-BACKEND_NAMES = tuple(_MODULES)
+BACKEND_NAMES: tuple[str, ...] = tuple(_MODULES)
+"""What can run an artefact: "onnxruntime-cpu", "onnxruntime-cuda" and "tensorrt"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ __all__ = [
 ]
 
 Binding = Literal["auto", "pycuda", "cuda-bindings"]
+"""The package that GPU memory goes through; "auto" takes pycuda, or cuda-bindings without it."""
 
 # Module that must be importable, and ours that wraps it; tried in this order.
 _BINDINGS = {

@@ -17,8 +17,9 @@ Disparity = NDArray[np.float32]
 class JitterMeter:
     """Gathers disparities of a scene in which neither camera nor things move.
 
-    Memory does not grow with the number of frames. Example:
+    Memory does not grow with the number of frames.
 
+    Example:
         meter = JitterMeter()
         for result in stream:
             meter.add(result.stereo.disparity_px)

@@ -53,7 +53,7 @@ class _Loaded:
 
 
 class TensorRt:
-    """A GPU with the engines of one artefact; made by `load`.
+    """A GPU with the engines of one artefact: the backend "tensorrt"; `StereoEngine.load` makes it.
 
     Safe to call from several threads: calls wait for each other.
 

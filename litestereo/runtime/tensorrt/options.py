@@ -14,8 +14,11 @@ from litestereo.runtime.tensorrt.plugin.library import digest
 __all__ = ["BuildOptions", "GpuOptions", "HardwareCompatibility", "SizeRange", "Wait"]
 
 HardwareCompatibility = Literal["none", "ampere_plus", "same_compute_capability"]
+"""GPUs that an engine runs on besides the one that it was built on."""
+
 Constraints = Literal["obey", "prefer"]
 Wait = Literal["spin", "block"]
+"""How the host waits for the GPU: "spin" keeps a core busy, "block" sleeps."""
 
 
 @dataclass(frozen=True, slots=True)
