@@ -107,7 +107,7 @@ def train(
         bool, typer.Option("--compile", help="Compile the network too, not only the renderer.")
     ] = False,
     cuda_graph: Annotated[
-        bool, typer.Option("--cuda-graph", help="Replay each step as one CUDA graph; one GPU.")
+        bool, typer.Option("--cuda-graph", help="Replay each step as one CUDA graph.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of weights and scenes.")] = 1,
     profile: Annotated[

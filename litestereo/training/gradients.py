@@ -2,6 +2,9 @@
 
 A light network's kernels are done sooner than Python launches the next one: a step on a large GPU
 waits for the host. A CUDA graph is recorded once and launched as a whole.
+
+Several processes that replay average their gradients afterwards: DistributedDataParallel does it
+from hooks of the backward pass, which a replay does not run.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from litestereo.training.objective import SelfDistillation
 if TYPE_CHECKING:
     from litestereo.training.group import Group
 
-__all__ = ["Gradients", "ReplayedGradients", "check_replay"]
+__all__ = ["AveragedGradients", "Gradients", "ReplayedGradients", "check_replay"]
 
 # Of libraries that choose kernels and take memory in their first calls, which no graph may record.
 _WARM_UP_CALLS = 3
@@ -34,7 +37,7 @@ class Gradients:
         Args:
             module: of pictures and truth to a loss and a dictionary of metrics.
         """
-        self._module = module
+        self.module = module
 
     def __call__(self, *batch: Tensor) -> _Answer:
         """Leave the batch's gradients, and no others, in the parameters; return loss and metrics.
@@ -42,8 +45,8 @@ class Gradients:
         Args:
             batch: what the module takes.
         """
-        self._module.zero_grad(set_to_none=True)
-        loss, metrics = self._module(*batch)
+        self.module.zero_grad(set_to_none=True)
+        loss, metrics = self.module(*batch)
         loss.backward()
         return loss.detach(), metrics
 
@@ -91,7 +94,7 @@ class ReplayedGradients(Gradients):
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, _Answer]:
         run = super().__call__
-        buffers = list(self._module.buffers())
+        buffers = list(self.module.buffers())
         before = [buffer.clone() for buffer in buffers]
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
@@ -105,10 +108,54 @@ class ReplayedGradients(Gradients):
         graph = torch.cuda.CUDAGraph()
         # Gradients that are None here are made in the graph's own memory, and each replay writes
         # them anew.
-        self._module.zero_grad(set_to_none=True)
-        with torch.cuda.graph(graph):
+        self.module.zero_grad(set_to_none=True)
+        # Of this thread alone: NCCL's watches over its events at any moment, which would fail.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             answer = run(*self._batch)
         return graph, answer
+
+
+class AveragedGradients(Gradients):
+    """Gradients of either kind, averaged over all processes in one exchange.
+
+    Losses, metrics and buffers stay each process's own. Of buffers DistributedDataParallel sends
+    the first process's to all before each forward pass; training does not read them, and only the
+    first one's are scored or saved, so that nothing which is kept differs.
+    """
+
+    def __init__(self, gradients: Gradients, group: Group) -> None:
+        """Start every process from the first one's weights and buffers.
+
+        Args:
+            gradients: of this process; each parameter gets one.
+            group: the processes that train together.
+        """
+        super().__init__(gradients.module)
+        self._gradients, self._group = gradients, group
+        group.share(self.module.state_dict().values())
+        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self._flat = torch.empty(sum(sizes), device=group.device)
+        parts = torch.split(self._flat, sizes)
+        # Laid out as the parameters, like their gradients: few kernels then copy all of them.
+        self._parts = [
+            part.as_strided(parameter.shape, parameter.stride())
+            for part, parameter in zip(parts, self._parameters, strict=True)
+        ]
+
+    def __call__(self, *batch: Tensor) -> _Answer:
+        """Leave the mean gradients in the parameters; return this process's loss and metrics.
+
+        Args:
+            batch: this process's.
+        """
+        answer = self._gradients(*batch)
+        own = [p.grad for p in self._parameters if p.grad is not None]
+        torch._foreach_copy_(self._parts, own)
+        self._group.average(self._flat)
+        # Back to where they were, as a replay writes there.
+        torch._foreach_copy_(own, self._parts)
+        return answer
 
 
 def check_replay(module: nn.Module, group: Group) -> None:
@@ -119,14 +166,10 @@ def check_replay(module: nn.Module, group: Group) -> None:
         group: the processes that train together.
 
     Raises:
-        TrainingError: without a GPU, with several, or for self-distillation.
+        TrainingError: without a GPU, or for self-distillation.
     """
     if group.device.type != "cuda":
         raise TrainingError("--cuda-graph needs a CUDA GPU, and this run is on the CPU")
-    if group.world > 1:
-        raise TrainingError(
-            f"--cuda-graph is for one GPU, and {group.world} processes train here; leave it out"
-        )
     if isinstance(module, SelfDistillation):
         raise TrainingError(
             "self-distillation draws random numbers in each step, which a CUDA graph would repeat; "

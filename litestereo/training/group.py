@@ -72,6 +72,16 @@ class Group:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    def average(self, tensor: Tensor) -> None:
+        """Overwrite `tensor` with the mean over all processes, to the last bit the same on each.
+
+        Args:
+            tensor: floating-point, of the same shape and layout on every process.
+        """
+        if self.world > 1:
+            dist.all_reduce(tensor)
+            tensor /= self.world
+
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.world > 1:

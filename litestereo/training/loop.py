@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import save_weights
-from litestereo.training.gradients import Gradients, ReplayedGradients, check_replay
+from litestereo.training.gradients import (
+    AveragedGradients,
+    Gradients,
+    ReplayedGradients,
+    check_replay,
+)
 from litestereo.training.group import Group
 from litestereo.training.identity import identity_of
 from litestereo.training.journal import Journal
@@ -94,10 +99,8 @@ class TrainingRun:
         self.done = self._restored()
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
         self.source = source(self.done.step)
-        self.module = self._wrapped(objective(network, self.done.step))
-        if options.cuda_graph:
-            check_replay(self.module, self.group)
-        self.gradients = (ReplayedGradients if options.cuda_graph else Gradients)(self.module)
+        self.module = objective(network, self.done.step)
+        self.gradients = self._gradients_of(self.module)
         self.watch = watch
         self.skipped = torch.zeros((), device=device)
         self.saved = time.monotonic()
@@ -114,15 +117,20 @@ class TrainingRun:
             identity=self.identity,
         )
 
-    def _wrapped(self, module: nn.Module) -> nn.Module:
+    def _gradients_of(self, module: nn.Module) -> Gradients:
         if self.options.compile_network:
             # One graph: cutting it where gradients are exchanged would compile many small ones.
             torch._dynamo.config.optimize_ddp = False
             module.compile()
-        if self.group.world == 1:
-            return module
+        alone = self.group.world == 1
+        if self.options.cuda_graph:
+            check_replay(module, self.group)
+            replayed = ReplayedGradients(module)
+            return replayed if alone else AveragedGradients(replayed, self.group)
+        if alone:
+            return Gradients(module)
         ids = [self.group.device.index] if self.group.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=ids)
+        return Gradients(nn.parallel.DistributedDataParallel(module, device_ids=ids))
 
     def go(self) -> dict[str, Any]:
         """Make steps until the end of the schedule or of the sitting; return the last log line.

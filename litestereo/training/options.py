@@ -52,8 +52,8 @@ class TrainOptions:
         compile_renderer: fuse the renderer with torch.compile: about a minute at the start, and
             many times the speed after it.
         compile_network: likewise the network.
-        cuda_graph: record forward and backward pass as one CUDA graph and replay it; on one GPU,
-            and not in self-distillation, which draws random numbers in between.
+        cuda_graph: record forward and backward pass, compiled or not, as one CUDA graph on each GPU
+            and replay it; not in self-distillation, which draws random numbers in between.
         seed: of weights and scenes.
     """
 

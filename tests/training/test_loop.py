@@ -8,17 +8,13 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 
 from litestereo.cli import train_main
 from litestereo.errors import TrainingError
 from litestereo.models import create, load_weights
-from litestereo.training.gradients import Gradients, ReplayedGradients, check_replay
-from litestereo.training.group import Group
 from litestereo.training.loss import supervised_loss, training_metrics
-from litestereo.training.objective import SelfDistillation, Supervised
 from litestereo.training.options import TrainOptions
 from litestereo.training.profile import profile_training
 from litestereo.training.scenes.stream import SceneStream
@@ -245,48 +241,6 @@ def test_the_record_is_what_the_committed_ones_are(tmp_path):
     assert {"what", "device", "torch", "commit", "options", "came", "log"} <= record.keys()
     assert record["pairs"] == 2
     assert str(tmp_path.parent) not in json.dumps(record)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_a_cuda_graph_needs_a_gpu(tmp_path):
-    with pytest.raises(TrainingError, match="needs a CUDA GPU"):
-        train(TrainOptions(output=tmp_path, steps=1, cuda_graph=True, **TINY))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_cuda_graph_is_refused_where_steps_differ():
-    gpu = torch.device("cuda")
-    supervised = Supervised(torch.nn.Identity())
-    check_replay(supervised, Group(device=gpu))
-    with pytest.raises(TrainingError, match="2 processes"):
-        check_replay(supervised, Group(world=2, device=gpu))
-    network = torch.nn.Linear(1, 1)
-    drawing = SelfDistillation(network, network, seed=1, truth_weight=1.0, feature_weight=1.0)
-    with pytest.raises(TrainingError, match="random numbers"):
-        check_replay(drawing, Group(device=gpu))
-
-
-@pytest.mark.gpu
-def test_replayed_steps_learn_as_launched_ones():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here")
-    atlas = load_atlas(None, device="cuda", size=64)
-    stream = SceneStream(atlas, batch=2, size=(64, 128), seed=3, max_disparity_px=40.0)
-    batches = [stream.next() for _ in range(6)]
-    losses = {}
-    for kind in (Gradients, ReplayedGradients):
-        torch.manual_seed(0)
-        network = create("las1", layer_scale_init=0.1).cuda().train()
-        gradients = kind(Supervised(network))
-        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
-        losses[kind] = []
-        for batch in batches:
-            loss, metrics = gradients(batch.left, batch.right, batch.disparity_px)
-            losses[kind].append((float(loss), float(metrics["epe_px"])))
-            optimizer.step()
-        counted = [b for name, b in network.named_buffers() if name.endswith("batches_tracked")]
-        assert {int(count) for count in counted} == {len(batches)}  # warming up is not counted
-    np.testing.assert_allclose(losses[ReplayedGradients], losses[Gradients], rtol=0.05)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,124 @@
+"""Gradients: replayed as launched, compiled or not, and averaged over processes as DDP does it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from litestereo.errors import TrainingError
+from litestereo.training.gradients import check_replay
+from litestereo.training.group import Group
+from litestereo.training.objective import SelfDistillation, Supervised
+from litestereo.training.options import TrainOptions
+from litestereo.training.stages import make_run, train
+
+TESTS = Path(__file__).parents[1]
+TINY = {"batch": 2, "height": 64, "width": 128, "texture_size": 64, "compile_renderer": False}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_cuda_graph_needs_a_gpu(tmp_path):
+    with pytest.raises(TrainingError, match="needs a CUDA GPU"):
+        train(TrainOptions(output=tmp_path, steps=1, cuda_graph=True, **TINY))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cuda_graph_is_refused_where_steps_differ():
+    group = Group(world=2, device=torch.device("cuda"))
+    check_replay(Supervised(torch.nn.Identity()), group)
+    network = torch.nn.Linear(1, 1)
+    drawing = SelfDistillation(network, network, seed=1, truth_weight=1.0, feature_weight=1.0)
+    with pytest.raises(TrainingError, match="random numbers"):
+        check_replay(drawing, group)
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own change from version to version
+@pytest.mark.parametrize("compiled", [False, True])
+def test_replayed_steps_learn_as_launched_ones(tmp_path, compiled):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here")
+    launched = TrainOptions(output=tmp_path, **TINY)
+    replayed = replace(launched, compile_network=compiled, cuda_graph=True)
+    errors = []
+    for options in (launched, replayed):
+        run = make_run(options)
+        errors.append([])
+        for _ in range(6):
+            loss, metrics = run.advance(run.source.next())
+            errors[-1].append((float(loss), float(metrics["epe_px"])))
+        buffers = run.network.named_buffers()
+        counted = [count for name, count in buffers if name.endswith("batches_tracked")]
+        assert {int(count) for count in counted} == {6}  # warming up is not counted
+    np.testing.assert_allclose(errors[1], errors[0], rtol=0.05)
+
+
+AVERAGE = """
+import sys
+from pathlib import Path
+import torch
+from litestereo.training import loop
+from litestereo.training.gradients import Gradients
+from litestereo.training.group import joined_group
+
+sys.path.append(sys.argv[1])
+from tiny_run import Source, tiny_run
+
+if not torch.cuda.is_available():  # launched then, and averaged as replayed ones are
+    loop.ReplayedGradients, loop.check_replay = Gradients, lambda *_: None
+with joined_group() as group:
+    mean = torch.full((3,), float(group.rank), device=group.device)
+    group.average(mean)
+    assert mean.tolist() == [0.5, 0.5, 0.5]
+    averages = []
+    for cuda_graph in (False, True):
+        run = tiny_run(
+            Path(sys.argv[2], str(cuda_graph)),
+            # Of the second process alone the third batch is bad.
+            source=Source(first=1 + 10 * group.rank, bad={13}, device=group.device),
+            group=group,
+            start=group.rank,
+            steps=5,
+            peak_learning_rate=0.01,
+            cuda_graph=cuda_graph,
+        )
+        assert type(run.gradients).__name__ == ("AveragedGradients" if cuda_graph else "Gradients")
+        run.go()
+        weights = [parameter.detach() for parameter in run.network.parameters()]
+        first = [weight.clone() for weight in weights]
+        group.share(first)
+        assert all(map(torch.equal, first, weights)), "processes differ"
+        averages.append(run.average.network(run.network).state_dict())
+    if group.rank == 0:
+        torch.testing.assert_close(averages[1], averages[0], rtol=1e-3, atol=1e-4)
+"""
+
+
+def average_in_two_processes(tmp_path, **environment):
+    script = tmp_path / "average.py"
+    script.write_text(AVERAGE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ran = subprocess.run(
+        [*command, "--nproc-per-node", "2", script, TESTS, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_two_processes_average_as_ddp_does(tmp_path):
+    average_in_two_processes(tmp_path, CUDA_VISIBLE_DEVICES="")
+
+
+@pytest.mark.gpu
+def test_two_gpus_average_what_they_replay(tmp_path):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("fewer than two CUDA GPUs here")
+    average_in_two_processes(tmp_path)
