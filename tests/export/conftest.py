@@ -1,17 +1,21 @@
-"""Networks with known weights, their graphs and a pair to judge them on, made once a session."""
+"""Networks with known weights, their graphs and a pair to judge them on, made once a run."""
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
+from filelock import FileLock
 from golden import REFERENCE, golden_state_dict, golden_vectors
 from torch import nn
 
@@ -54,17 +58,33 @@ def network(name: str) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def exported() -> Callable[[str], Exported]:
-    """Return a function that exports a model to FP32, once a session."""
-    made: dict[str, Exported] = {}
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Any]], Any]:
+    """Return a function that makes what has a name, once for all processes of a test run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each process has a folder of its own in the run's
 
+    def made(name: str, make: Callable[[], Any]) -> Any:
+        file = folder / f"{name}.made"
+        with FileLock(f"{file}.lock"):
+            if not file.is_file():
+                file.write_bytes(pickle.dumps(make()))
+            return pickle.loads(file.read_bytes())
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def exported(made_once: Callable[[str, Callable[[], Any]], Any]) -> Callable[[str], Exported]:
+    """Return a function that exports a model to FP32, once a run."""
+
+    @cache
     def export(name: str) -> Exported:
-        if name not in made:
-            height, width = SIZE if name in FIXED else (None, None)
-            options = ExportOptions(model=name, height=height, width=width)
-            model = network(name)
-            made[name] = Exported(model, options, fp32_graph(model, options=options))
-        return made[name]
+        height, width = SIZE if name in FIXED else (None, None)
+        options = ExportOptions(model=name, height=height, width=width)
+        model = network(name)
+        graph = made_once(f"{name}_fp32", lambda: fp32_graph(model, options=options))
+        return Exported(model, options, graph)
 
     return export
 
@@ -85,12 +105,18 @@ def pair() -> Pair:
 
 
 @pytest.fixture(scope="session")
-def halved(exported: Callable[[str], Exported], pair: Pair) -> Callable[[str], HalfGraph]:
-    """Return a function that makes the typed FP16 graph of a model, once a session."""
+def halved(
+    exported: Callable[[str], Exported],
+    pair: Pair,
+    made_once: Callable[[str, Callable[[], Any]], Any],
+) -> Callable[[str], HalfGraph]:
+    """Return a function that makes the typed FP16 graph of a model, once a run."""
 
     @cache
     def halve(name: str) -> HalfGraph:
-        return fp16_graph(exported(name).graph, pairs=[pair])
+        graph = exported(name).graph
+        half: HalfGraph = made_once(f"{name}_fp16", lambda: fp16_graph(graph, pairs=[pair]))
+        return half
 
     return halve
 

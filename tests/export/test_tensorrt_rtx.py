@@ -14,7 +14,7 @@ from trt_wheels import environment_of
 from litestereo.export.artifact import write_artifact
 from litestereo.export.half import half_from_master
 from litestereo.export.int8 import typed_int8
-from litestereo.export.lower import with_folded_scales, with_spelled_softmax
+from litestereo.export.lower import with_spelled_softmax
 from litestereo.export.lower_stem import with_stem_in_blocks
 from litestereo.export.pipeline import for_engines
 from litestereo.export.simplify import simplify
@@ -50,7 +50,6 @@ def test_8_6_would_be_held_to_the_fp32_of_the_graph_and_to_nothing_else(name, ha
 
 
 FORMS = {
-    "scales": with_folded_scales,
     "stem in blocks": with_stem_in_blocks,
     "for engines": for_engines,
 }

@@ -70,8 +70,10 @@ def test_the_wrong_calibration_scale_is_found(pairs, tmp_path):
 
 
 def test_no_false_alarm_on_the_shared_pairs(shared):
-    folders = [p.parent for part in ("eval", "calib") for p in (shared / part).glob("*/*/left.png")]
-    assert len(folders) == 72
+    found = [sorted((shared / part).glob("*/*/left.png")) for part in ("eval", "calib")]
+    assert [len(each) for each in found] == [26, 46]
+    # Every third of those without ground truth: a pair takes half a second.
+    folders = [picture.parent for picture in (*found[0], *found[1][::3])]
     alarms = {}
     for folder in folders:
         found = check_pair(*load(folder)).findings
