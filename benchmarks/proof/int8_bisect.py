@@ -22,7 +22,7 @@ from common import artifact_of, gpu_options, out, save, say, size_of
 from litestereo.runtime.cuda import open_device
 from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
 from litestereo.runtime.tensorrt.builder import BuildRequest, prepare, serialize
-from litestereo.runtime.tensorrt.engines import island_nodes
+from litestereo.runtime.tensorrt.engines import island_nodes, pinned_nodes
 from litestereo.runtime.tensorrt.library import import_tensorrt, own_words
 from litestereo.runtime.tensorrt.options import SizeRange
 from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
@@ -48,9 +48,8 @@ def build(trt: Any, artifact: Artifact, engine: str, form: dict[str, Any]) -> No
 
     log.log = told
     name, size = engine.split("@")
-    every = artifact.manifest.precision_map["islands"].values()
-    chosen = {"all": frozenset(n for i in every for n in i["nodes"]), "none": frozenset[str]()}
-    islands = chosen.get(form.get("islands", ""), island_nodes(artifact))
+    chosen = {"all": island_nodes(artifact), "none": frozenset[str]()}
+    islands = chosen.get(form.get("islands", ""), pinned_nodes(artifact))
     options = gpu_options(name, size, **form.get("options", {})).build
     sizes = SizeRange.fixed(size_of(size))
     request = BuildRequest(engine, artifact.content, "int8", sizes, options, islands)

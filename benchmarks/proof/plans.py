@@ -19,7 +19,7 @@ from litestereo.errors import EngineError
 from litestereo.runtime.cuda import open_device
 from litestereo.runtime.tensorrt.artifact import read_artifact
 from litestereo.runtime.tensorrt.builder import BuildRequest, build_plan
-from litestereo.runtime.tensorrt.engines import island_nodes, load_plan
+from litestereo.runtime.tensorrt.engines import load_plan, pinned_nodes
 from litestereo.runtime.tensorrt.library import import_tensorrt, own_words
 from litestereo.runtime.tensorrt.options import SizeRange
 from litestereo.runtime.tensorrt.progress import Heartbeat
@@ -38,7 +38,7 @@ def build(engine: str) -> dict[str, object]:
         artifact.manifest.precision,
         SizeRange.fixed(size_of(size)),
         options.build,
-        island_nodes(artifact),
+        pinned_nodes(artifact),
         timings.read_bytes() if timings else b"",
     )
     device = open_device(0)

@@ -67,7 +67,7 @@ def cuda_layer(binding: Any) -> str:
 def parsed(name: str, size: str) -> dict[str, Any]:
     """Parse an artefact without building it."""
     from litestereo.runtime.tensorrt.builder import BuildRequest, prepare
-    from litestereo.runtime.tensorrt.engines import island_nodes
+    from litestereo.runtime.tensorrt.engines import pinned_nodes
 
     trt, artifact = import_tensorrt(), read_artifact(artifact_of(name))
     device = open_device(0, binding="cuda-bindings")
@@ -78,7 +78,7 @@ def parsed(name: str, size: str) -> dict[str, Any]:
             artifact.manifest.precision,
             SizeRange.fixed(size_of(size)),
             gpu_options(name, size).build,
-            island_nodes(artifact),
+            pinned_nodes(artifact),
         )
         prepared = prepare(trt, request)
         network = prepared.network

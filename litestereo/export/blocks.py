@@ -110,9 +110,7 @@ def plan_convolutions(master: ModelProto, *, widened: Collection[str] = ()) -> P
             continue
         stored = weights.get(node.input[1])
         shape = None if stored is None else tuple(stored.dims)
-        reason = _reason(node, shape)
-        if not reason and not {*node.input, *node.output}.isdisjoint(widened):
-            reason = "range"
+        reason = _reason(node, shape, widened)
         if reason:
             kept[node.name] = reason
         elif shape is not None:
@@ -132,7 +130,7 @@ def blocks_of(convolutions: tuple[Convolution, ...]) -> dict[str, tuple[Convolut
     return {name: tuple(members) for name, members in blocks.items()}
 
 
-def _reason(node: NodeProto, shape: tuple[int, ...] | None) -> str:
+def _reason(node: NodeProto, shape: tuple[int, ...] | None, widened: Collection[str]) -> str:
     """Return why a convolution stays in floating point, "" if it need not."""
     for part, pattern in _PARTS:
         if pattern.search(node.name):
@@ -149,10 +147,14 @@ def _reason(node: NodeProto, shape: tuple[int, ...] | None) -> str:
     if group == 1:
         wide = min(channels_in, channels_out) >= _WIDE_CHANNELS
         multiple = channels_in % _CHANNEL_MULTIPLE == 0 or channels_out % _CHANNEL_MULTIPLE == 0
-        return "" if wide or (multiple and square) else "few channels"
-    if (channels_in // group) % _GROUP_MULTIPLE or (channels_out // group) % _GROUP_MULTIPLE:
+        enough = wide or (multiple and square)
+    elif (channels_in // group) % _GROUP_MULTIPLE or (channels_out // group) % _GROUP_MULTIPLE:
         return "narrow groups"
-    return "" if channels_out % _CHANNEL_MULTIPLE == 0 and shape[2] >= 3 else "few channels"
+    else:
+        enough = channels_out % _CHANNEL_MULTIPLE == 0 and shape[2] >= 3
+    if not enough:
+        return "few channels"
+    return "" if {*node.input, *node.output}.isdisjoint(widened) else "range"
 
 
 def _channels(node: NodeProto, shape: tuple[int, ...], group: int) -> tuple[int, int]:

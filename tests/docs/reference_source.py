@@ -103,17 +103,22 @@ def entry_of(module: str, name: str) -> Entry:
 @cache
 def entry_in(source: str, name: str) -> Entry | None:
     """Return what a source defines by that name, or imports from ours; None if it does not."""
-    body = ast.parse(source).body
+    body = _parsed(source).body
     for node, after in zip(body, [*body[1:], None], strict=True):
         if getattr(node, "name", "") == name:
             return Entry(name, node, source, ast.get_docstring(node) or "")
         if _target(node) == name:
             said = after.value.value if isinstance(after, ast.Expr) else ""
             return Entry(name, node, source, inspect.cleandoc(said))
-    for node in ast.walk(ast.Module(body, [])):
+    for node in ast.walk(_parsed(source)):
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
             return entry_of(node.module, name) if node.module.startswith("litestereo") else None
     return None
+
+
+@cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _target(node: ast.AST) -> str:

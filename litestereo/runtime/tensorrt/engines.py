@@ -37,6 +37,7 @@ __all__ = [
     "int8_nodes",
     "island_nodes",
     "load_plan",
+    "pinned_nodes",
     "plugin_of",
     "require_readable",
 ]
@@ -190,24 +191,36 @@ def load_plan(
 
 
 def island_nodes(artifact: Artifact) -> frozenset[str]:
-    """Return the names of the nodes that an artefact's map keeps in FP32, and TensorRT must, too.
-
-    In INT8 these are not all of the map. A layer that is fused with a Q or DQ is 8 bits wide there,
-    and `_normalizations` says why those are left alone.
+    """Return the names of the nodes that an artefact's map keeps in FP32.
 
     Args:
         artifact: the artefact, read.
 
     Raises:
-        EngineError: the map is not of the form that stereo-export writes, or the graph no ONNX.
+        EngineError: the map is not of the form that stereo-export writes.
     """
     islands = artifact.manifest.precision_map.get("islands", {})
     try:
-        names = frozenset(node for island in islands.values() for node in island["nodes"])
+        return frozenset(node for island in islands.values() for node in island["nodes"])
     except (AttributeError, KeyError, TypeError) as error:
         raise EngineError(
             f"{artifact.path} has a precision map that cannot be read ({error!r}); export it again"
         ) from error
+
+
+def pinned_nodes(artifact: Artifact) -> frozenset[str]:
+    """Return the names of the nodes that TensorRT is to hold to FP32: in INT8 not all islands.
+
+    A layer that is fused with a Q or DQ is 8 bits wide there, and `_normalizations` says why those
+    are left alone.
+
+    Args:
+        artifact: the artefact, read.
+
+    Raises:
+        EngineError: as of `island_nodes`, or the graph is no ONNX.
+    """
+    names = island_nodes(artifact)
     if artifact.manifest.precision != "int8" or not names:
         return names
     graph = read_graph(artifact.content)
@@ -286,7 +299,7 @@ def _build(
 ) -> tuple[bytes, Mapping[str, Any]]:
     """Build an engine, look what it became, and keep what the build measured."""
     require_readable(trt, artifact)
-    islands = island_nodes(artifact)
+    islands = pinned_nodes(artifact)
     request = BuildRequest(
         name=name,
         graph=artifact.content,

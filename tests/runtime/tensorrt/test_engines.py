@@ -8,7 +8,7 @@ from stand_in import stand_in_manifest, write_stand_in
 
 from litestereo.runtime.tensorrt import engines
 from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
-from litestereo.runtime.tensorrt.engines import cache_key, engine_from_artifact, island_nodes
+from litestereo.runtime.tensorrt.engines import cache_key, engine_from_artifact, pinned_nodes
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.recipe import recipe
 
@@ -84,7 +84,7 @@ def test_in_int8_an_island_beside_a_quantiser_is_not_held(tmp_path):
         manifest = stand_in_manifest(
             precision=precision, precision_map={"islands": {"disparity": named}}
         )
-        return island_nodes(Artifact(tmp_path / "a.onnx", model.SerializeToString(), manifest, ""))
+        return pinned_nodes(Artifact(tmp_path / "a.onnx", model.SerializeToString(), manifest, ""))
 
     assert held("fp16") == set(named["nodes"])
     assert held("int8") == {"/softmax", "/mean"}
