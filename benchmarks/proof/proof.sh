@@ -6,6 +6,7 @@
 #   smoke [NAME] [SIZE]     one engine, end to end, with all that helps when something fails
 #   build NAME@SIZE...      builds engines, PROOF_PARALLEL at once (4)
 #   pictures FOLDER...      prepares all pairs of folders, and rendered planes
+#   accuracy NAME FOLDER...  stereo-eval with one engine for all sizes (its interpreter needs OpenCV)
 #   fidelity NAME@SIZE...   compares engines with torch in FP32 on all of them
 #   running STEP NAME@SIZE...   starts, latencies, memory, threads, bindings, torch beside it
 #   plans build|load NAME@SIZE [MODULE]   a version-compatible plan on another runtime
@@ -57,6 +58,7 @@ build) "$trt" -X faulthandler $here/build_engines.py "$@" ;;
 pictures) "$python" $here/pictures.py "$@" ;;
 fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fidelity.py "$@" ;;
 running) "$trt" -X faulthandler $here/running.py "$@" ;;
+accuracy) "$trt" -X faulthandler $here/accuracy.py "$@" ;;
 speed) "$trt" -X faulthandler $here/speed.py "$@" ;;
 faults) "$trt" -X faulthandler $here/faults.py "$@" ;;
 pieces) "$trt" -X faulthandler $here/pieces.py "$@" ;;

@@ -61,7 +61,7 @@ def materials(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str
     photo = draw.chance(batch, COUNT, 2, p=0.78 if atlas.photos else 0.0)
     of_photos = draw.integers(batch, COUNT, 2, high=max(atlas.photos, 1))
     made = atlas.photos + draw.integers(batch, COUNT, 2, high=atlas.count - atlas.photos)
-    per_pixel = draw.log_uniform(batch, COUNT, low=0.35, high=2.8)
+    per_pixel = draw.log_uniform(batch, COUNT, low=0.6, high=3.2)
     density = per_pixel * frame.column(frame.focal) / depth
     rotation = draw.uniform(batch, COUNT, high=2 * math.pi) * draw.chance(batch, COUNT, p=0.6)
     offset = draw.uniform(batch, COUNT, 2, high=float(atlas.size))
