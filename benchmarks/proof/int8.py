@@ -24,6 +24,8 @@ _LISTED = 400
 
 def engines_of(engine: str) -> dict[str, Any]:
     """Build and time the INT8 engine and that of FP16; what was measured and what is in them."""
+    from running import pairs_of
+
     from litestereo.runtime.tensorrt.backend import build_ahead
     from litestereo.runtime.tensorrt.choice import choose_engine
     from litestereo.runtime.tensorrt.options import SizeRange
@@ -35,7 +37,8 @@ def engines_of(engine: str) -> dict[str, Any]:
     facts = dict(built.facts)
     layers = stayed(paths[0], built.plan, name=engine)
     # By force, so that fidelity and further runs find the engine; the verdict is in "pays".
-    choice = choose_engine(*paths, options=options, force=True)
+    pair = pairs_of(engine, 1)[0]
+    choice = choose_engine(*paths, pair=pair, options=options, force=True)
     return {"engine": engine, "choice": choice.to_json(), "facts": facts, "layers": layers}
 
 

@@ -1,4 +1,4 @@
-"""After an INT8 export: build its engine and FP16's, and keep the one that is faster here."""
+"""After an INT8 export: build its engine and FP16's, and keep INT8's if it is faster and right."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import onnx
 from litestereo.errors import ExportError
 from litestereo.export.artifact import require_onnx_suffix, require_other_file, write_artifact
 from litestereo.export.options import ExportOptions
+from litestereo.export.pairs import gate_pairs
 from litestereo.export.pipeline import export
 from litestereo.runtime.manifest import METADATA_KEY
 from litestereo.runtime.tensorrt.artifact import read_artifact
@@ -71,7 +72,8 @@ def keep_faster(
     fp16 = fp16_beside(int8, options)
     progress(f"exporting {fp16.name} to compare with")
     export(_in_half(options), output=fp16, progress=progress)
-    choice = choose_engine(int8, fp16, options=gpu, force=force)
+    shown = gate_pairs(options)[0]
+    choice = choose_engine(int8, fp16, pair=(shown.left, shown.right), options=gpu, force=force)
     mark(int8, choice)
     return int8 if choice.kept == "int8" else fp16
 

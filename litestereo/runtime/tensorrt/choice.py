@@ -1,7 +1,9 @@
-"""Keep an INT8 engine only where it pays: timed against FP16, side by side, on this GPU.
+"""Keep an INT8 engine only where it pays: compared with FP16, side by side, on this GPU.
 
 INT8 is not faster everywhere: small convolutions, reformats between layers and GPUs with fast half
-make it slower as often as not. So nobody's table decides, but a run of both engines in turns.
+make it slower as often as not. So nobody's table decides, but a run of both engines in turns. Nor
+is an engine right because its graph is: TensorRT 8.6 made one that was 4 px off, of a graph that
+ONNX Runtime answered within 0.1 px. So their answers are compared, too.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ from litestereo.runtime.tensorrt.artifact import read_artifact
 from litestereo.runtime.tensorrt.backend import TensorRt, build_ahead, load
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 
-__all__ = ["LEAST_GAIN", "Choice", "choose_engine", "timed_in_turns"]
+__all__ = ["LEAST_GAIN", "MOST_APART_PX", "Choice", "choose_engine", "timed_in_turns"]
 
 LEAST_GAIN = 1.05
 """INT8 must take FP16's time divided by this at most: less would be the machine's own noise."""
 
+MOST_APART_PX = 0.3
+"""INT8's disparity may be so far from FP16's, on average over the pair: three times what the gate
+of artefacts allows on average over many pairs, as one may be harder than most."""
+
 Call = Callable[[], float]
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 _WARM_UP = 30
 _ROUNDS = 30
@@ -49,6 +56,8 @@ class Choice:
         forced: keep INT8 whatever was measured.
         attestation: what each engine's layers compute in, in words.
         refused: TensorRT's words about the INT8 engine, "" where it was built.
+        apart_px: mean absolute difference of the two engines' disparity, pixels; None where there
+            is no INT8.
     """
 
     gpu: str
@@ -59,6 +68,7 @@ class Choice:
     forced: bool
     attestation: Mapping[str, str]
     refused: str = ""
+    apart_px: float | None = None
 
     @property
     def gain(self) -> float:
@@ -71,9 +81,14 @@ class Choice:
         return self.gain >= LEAST_GAIN
 
     @property
+    def agrees(self) -> bool:
+        """Whether INT8's answer is FP16's, within what quantising may cost."""
+        return self.apart_px is not None and self.apart_px <= MOST_APART_PX  # NaN is apart, too
+
+    @property
     def kept(self) -> str:
         """Which engine is kept: "int8" or "fp16"."""
-        return "int8" if self.pays or self.forced else "fp16"
+        return "int8" if (self.pays and self.agrees) or self.forced else "fp16"
 
     def __str__(self) -> str:
         """Say what was measured and what follows."""
@@ -82,11 +97,14 @@ class Choice:
             return f"{where}: no INT8 engine can be built, so FP16 is kept: {self.refused}"
         measured = (
             f"{where}: INT8 {self.int8_ms:.3f} ms, FP16 "
-            f"{self.fp16_ms:.3f} ms, {self.gain:.2f} times as fast ({self.samples} calls in turns)"
+            f"{self.fp16_ms:.3f} ms, {self.gain:.2f} times as fast ({self.samples} calls in "
+            f"turns), disparity {self.apart_px:.3f} px apart"
         )
-        if self.pays:
+        if self.pays and self.agrees:
             return f"{measured}: INT8 is kept"
-        wanted = f"at least {LEAST_GAIN:.2f} is asked for"
+        faults = [] if self.agrees else [f"at most {MOST_APART_PX:g} px is allowed"]
+        faults += [] if self.pays else [f"at least {LEAST_GAIN:.2f} times is asked for"]
+        wanted = " and ".join(faults)
         if self.forced:
             return f"{measured}: {wanted}, but INT8 is kept by force"
         return f"{measured}: {wanted}, so FP16 is kept (--force keeps INT8)"
@@ -94,11 +112,14 @@ class Choice:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, for manifests and receipts."""
         found = {**asdict(self), "attestation": dict(self.attestation)}
-        return {**found, "gain": round(self.gain, 4), "pays": self.pays, "kept": self.kept}
+        verdict = {"pays": self.pays, "agrees": self.agrees, "kept": self.kept}
+        return {**found, "gain": round(self.gain, 4), **verdict}
 
 
-def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = False) -> Choice:
-    """Build both artefacts' engines where they are not cached, time them, and keep one.
+def choose_engine(
+    int8: Path, fp16: Path, *, pair: Pair, options: GpuOptions, force: bool = False
+) -> Choice:
+    """Build both artefacts' engines where they are not cached, compare them, and keep one.
 
     Where FP16 is kept, the INT8 engine is removed from the cache. It is kept, too, where this
     TensorRT refuses to build INT8.
@@ -106,15 +127,20 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
     Args:
         int8: INT8 artefact of a fixed size, or of any if `options` state a fixed size range.
         fp16: FP16 artefact of the same model, weights and size.
+        pair: left and right, (H, W, 3) uint8 RGB, rectified, of the artefacts' size.
         options: how engines are built and run.
         force: keep INT8 whatever is measured.
 
     Raises:
-        EngineError: the artefacts do not belong together, or an engine cannot be built or run;
-            INT8's only with `force`.
+        EngineError: the artefacts or the pair do not belong together, or an engine cannot be built
+            or run; INT8's only with `force`.
         MissingDependencyError: tensorrt, or a package for GPU memory, is not installed.
     """
     size = _common_size(int8, fp16, options.size_range)
+    if any(picture.shape != (*size, 3) for picture in pair):
+        raise EngineError(
+            f"the pair to compare on is {pair[0].shape} and {pair[1].shape}; need {(*size, 3)}"
+        )
     cached, refused = None, ""
     try:
         cached = build_ahead(int8, options=options)
@@ -128,7 +154,8 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
         for kind, artifact in artifacts.items():
             backends[kind] = _load(artifact, options)
             opened.callback(backends[kind].close)
-        times_ms = timed_in_turns({k: _call(b, size) for k, b in backends.items()})
+        times_ms = timed_in_turns({k: _call(b, pair) for k, b in backends.items()})
+        answers = {k: b.infer(*pair)[0].copy() for k, b in backends.items()}
         choice = Choice(
             gpu=backends["fp16"].device,
             size=size,
@@ -138,6 +165,7 @@ def choose_engine(int8: Path, fp16: Path, *, options: GpuOptions, force: bool = 
             forced=force,
             attestation={kind: str(backend.attestation) for kind, backend in backends.items()},
             refused=refused,
+            apart_px=float(np.abs(answers["int8"] - answers["fp16"]).mean()) if cached else None,
         )
     if choice.kept == "fp16" and cached and cached.path is not None:
         for file in (cached.path.with_suffix(".json"), cached.path):
@@ -199,21 +227,14 @@ def _load(artifact: Path, options: GpuOptions) -> TensorRt:
     return load(artifact, BackendOptions(gpu=options))
 
 
-def _call(backend: TensorRt, size: tuple[int, int]) -> Call:
-    """Return a call that matches a pair and gives the GPU's own milliseconds for the network."""
-    noise = np.random.default_rng(0)
-    left, right = (_picture(noise, size) for _ in range(2))
+def _call(backend: TensorRt, pair: Pair) -> Call:
+    """Return a call that matches the pair and gives the GPU's own milliseconds for the network."""
 
     def call() -> float:
-        backend.infer(left, right)
+        backend.infer(*pair)
         times = backend.device_times()
         if times is None:
             raise EngineError("the GPU gives no times for a call, so nothing can be compared")
         return times.compute_ms
 
     return call
-
-
-def _picture(noise: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return any picture: how long a network takes does not depend on what it sees."""
-    return noise.integers(0, 256, (*size, 3), np.uint8)

@@ -3,6 +3,7 @@
 import dataclasses
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
 from stand_in import stand_in_manifest, stand_in_model
@@ -14,7 +15,8 @@ from litestereo.runtime.tensorrt.choice import Choice, choose_engine, timed_in_t
 from litestereo.runtime.tensorrt.engines import require_readable
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
 
-CHOICE = Choice("a GPU", (384, 1248), 1.0, 1.3, 300, forced=False, attestation={})
+CHOICE = Choice("a GPU", (384, 1248), 1.0, 1.3, 300, forced=False, attestation={}, apart_px=0.07)
+PAIR = (np.zeros((64, 96, 3), np.uint8),) * 2
 
 
 def artefact(path, precision, *, size=(64, 96), **changes):
@@ -29,11 +31,12 @@ class Backend:
     device = "a GPU"
     attestation = "all of it"
 
-    def __init__(self, compute_ms):
-        self.compute_ms, self.closed = compute_ms, False
+    def __init__(self, compute_ms, *, answer_px=20.0):
+        self.compute_ms, self.answer_px, self.closed = compute_ms, answer_px, False
 
     def infer(self, left, right):
         assert left.shape == (64, 96, 3)
+        return np.full((64, 96), self.answer_px, np.float32), np.ones((64, 96), np.float32)
 
     def device_times(self):
         return self.compute_ms and SimpleNamespace(compute_ms=self.compute_ms)
@@ -46,11 +49,14 @@ class Backend:
 def gpu(monkeypatch, tmp_path):
     """Return a function that chooses between two artefacts on a GPU with these times."""
 
-    def choose(int8_ms, fp16_ms, *, refused="", **options):
+    def choose(int8_ms, fp16_ms, *, refused="", apart_px=0.07, **options):
         plan = tmp_path / "int8.plan"
         plan.write_bytes(b"plan")
         plan.with_suffix(".json").write_text("{}")
-        backends = {"int8": Backend(int8_ms), "fp16": Backend(fp16_ms)}
+        backends = {
+            "int8": Backend(int8_ms, answer_px=20.0 + apart_px),
+            "fp16": Backend(fp16_ms),
+        }
 
         def build(path, options):
             if refused:
@@ -62,7 +68,8 @@ def gpu(monkeypatch, tmp_path):
         monkeypatch.setattr(choice_module, "load", lambda path, options: backends[path.stem])
         said = []
         paths = [artefact(tmp_path / f"{kind}.onnx", kind) for kind in ("int8", "fp16")]
-        found = choose_engine(*paths, options=GpuOptions(progress=said.append), **options)
+        gpu = GpuOptions(progress=said.append)
+        found = choose_engine(*paths, pair=PAIR, options=gpu, **options)
         assert all(backend.closed for backend in backends.values())
         return found, said, plan
 
@@ -82,7 +89,7 @@ def test_an_engine_that_does_not_load_closes_the_other(tmp_path, monkeypatch):
     monkeypatch.setattr(choice_module, "build_ahead", lambda path, options: SimpleNamespace())
     paths = [artefact(tmp_path / f"{kind}.onnx", kind) for kind in ("int8", "fp16")]
     with pytest.raises(EngineError, match="memory is full"):
-        choose_engine(*paths, options=GpuOptions())
+        choose_engine(*paths, pair=PAIR, options=GpuOptions())
     assert first.closed
 
 
@@ -101,6 +108,28 @@ def test_an_engine_that_does_not_pay_is_removed_and_it_is_said(gpu, fp16_ms):
     assert not plan.exists()
     assert not plan.with_suffix(".json").exists()
     assert "FP16 is kept (--force keeps INT8)" in said[0]
+
+
+@pytest.mark.parametrize("apart_px", [4.05, -0.31, float("nan")])
+def test_a_fast_engine_with_other_answers_is_removed(gpu, apart_px):
+    found, said, plan = gpu(1.0, 2.0, apart_px=apart_px)
+    assert (found.kept, found.pays, found.agrees) == ("fp16", True, False)
+    assert not plan.exists()
+    assert "at most 0.3 px is allowed, so FP16 is kept" in said[0]
+
+
+def test_all_that_is_wrong_with_it_is_said(gpu):
+    _, said, _ = gpu(2.0, 1.0, apart_px=4.05)
+    assert "0.50 times as fast" in said[0]
+    assert "disparity 4.050 px apart" in said[0]
+    assert "at most 0.3 px is allowed and at least 1.05 times is asked for" in said[0]
+
+
+def test_a_pair_of_another_size_is_refused(tmp_path):
+    paths = [artefact(tmp_path / f"{kind}.onnx", kind) for kind in ("int8", "fp16")]
+    pair = (np.zeros((64, 128, 3), np.uint8),) * 2
+    with pytest.raises(EngineError, match=r"need \(64, 96, 3\)"):
+        choose_engine(*paths, pair=pair, options=GpuOptions())
 
 
 def test_force_keeps_it_and_says_so(gpu):
@@ -154,7 +183,7 @@ def test_strangers_are_not_compared(changes, words, tmp_path):
     int8 = artefact(tmp_path / "int8.onnx", "int8")
     other = artefact(tmp_path / "other.onnx", **changes)
     with pytest.raises(EngineError, match=words):
-        choose_engine(int8, other, options=GpuOptions())
+        choose_engine(int8, other, pair=PAIR, options=GpuOptions())
 
 
 def test_8_6_refuses_the_newer_opset_before_it_parses():
