@@ -63,9 +63,7 @@ def per_eye(shared: Tensor, difference: Tensor) -> Tensor:
 
 
 def _tone(draw: Draw, pair: Tensor) -> Tensor:
-    """Contrast, exposure by the pair's mean, white balance and gamma; 40 % of the rigs have eyes
-    that differ.
-    """
+    """Contrast, exposure, white balance and gamma; in 40 % of the rigs the eyes differ."""
     batch = pair.shape[0]
     pair = _contrast(draw, pair)
     differs = draw.chance(batch, 1, 1, p=0.4)
@@ -86,7 +84,7 @@ def _tone(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def _contrast(draw: Draw, pair: Tensor) -> Tensor:
-    """Bring the deviation to a part of the mean as in 72 real pairs: 0.32 to 0.83, half above 0.5."""
+    """Let the deviation be 0.3 to 0.85 of the mean, as in real pictures."""
     seen = pair.clamp(0, 1.5)
     mean = seen.mean((1, 2, 3, 4), keepdim=True)
     spread = seen.mean(2, keepdim=True).std((1, 2, 3, 4), keepdim=True) / mean.clamp(min=0.01)
