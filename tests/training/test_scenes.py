@@ -124,18 +124,33 @@ def test_pictures_are_whole_numbers_in_range(atlas):
         assert picture.std() > 5
 
 
-def test_pictures_have_the_fine_detail_of_real_ones(shared):
-    def finest_octave(grey):
-        coarser = cv2.pyrUp(cv2.pyrDown(grey), dstsize=grey.shape[::-1])
-        return float((grey.astype(np.float32) - coarser).std())
+def test_photos_gain_fine_detail_and_keep_their_colours(tmp_path):
+    def finest_octave(picture):
+        return float((picture - cv2.GaussianBlur(picture, (0, 0), 1)).std())
 
-    real = [cv2.imread(str(path), 0) for path in sorted((shared / "eval").rglob("left.png"))]
-    photos = load_atlas(shared / "textures" / "permissive", device="cpu", size=256, limit=100)
-    left = SceneStream(photos, batch=12, size=(128, 256), seed=5).next().left
-    made = [one.mean(0).numpy().astype(np.uint8) for one in left]
-    # Scenes of 0.6 times as much taught a network to match pictures best that are enlarged.
-    ratio = np.median([*map(finest_octave, made)]) / np.median([*map(finest_octave, real)])
-    assert 0.75 < ratio < 1.4
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(100, 140, (128, 128, 3), np.uint8) for _ in range(12)]
+    for number, photo in enumerate(photos):
+        cv2.imwrite(str(tmp_path / f"{number:02d}.png"), photo)
+    atlas = load_atlas(tmp_path, device="cpu", size=128)
+    packed = atlas.texels[: 12 * atlas.pyramid].view(12, -1)[:, : 128 * 128].numpy()
+    gains = []
+    for photo, texels in zip(photos, packed, strict=True):
+        texture = np.stack([texels >> shift & 255 for shift in (16, 8, 0)], -1)
+        texture = texture.reshape(photo.shape).astype(np.float32)
+        gains.append(finest_octave(texture) / finest_octave(photo.astype(np.float32)))
+        assert abs(texture.mean() - photo.mean()) < 1.5
+    assert min(gains) > 0.98
+    assert max(gains) > 1.5
+    assert np.ptp(gains) > 0.3, "photos differ"
+
+
+def test_flat_scenes_gain_contrast():
+    grey = torch.linspace(-1, 1, SIZE[1]).expand(64, 3, *SIZE)
+
+    left, _ = expose(Draw("cpu", seed=3), 0.5 + 0.2 * grey, 0.5 + 0.2 * grey)
+    spread = (left.mean(1).std((1, 2)) / left.mean((1, 2, 3))).median()
+    assert spread > 1.3 * (0.2 / 3**0.5) / 0.5  # of the scene itself: a line's deviation and mean
 
 
 def test_sharpening_raises_edges_and_leaves_flat_places_alone():
