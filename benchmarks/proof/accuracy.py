@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import artifact_of, gpu_options, out, say
+from common import SIZES, artifact_of, gpu_options, out, say, size_of
 
 from litestereo.benchmarks.command import EvaluationRequest, run_evaluation
 from litestereo.benchmarks.datasets import find_scenes
@@ -18,7 +18,7 @@ from litestereo.benchmarks.table import evaluation_table
 from litestereo.runtime.preprocess import frame_for
 from litestereo.runtime.tensorrt.options import SizeRange
 
-_TYPICAL = (384, 1248)
+_TYPICAL = size_of(SIZES[0])
 
 
 def sizes_of(*data: Path) -> SizeRange:

@@ -56,9 +56,9 @@ case $step in
 smoke) "$trt" -X faulthandler $here/smoke.py "$@" ;;
 build) "$trt" -X faulthandler $here/build_engines.py "$@" ;;
 pictures) "$python" $here/pictures.py "$@" ;;
+accuracy) "$trt" -X faulthandler $here/accuracy.py "$@" ;;
 fidelity) "$trt" -X faulthandler $here/answers.py "$@" && "$python" $here/fidelity.py "$@" ;;
 running) "$trt" -X faulthandler $here/running.py "$@" ;;
-accuracy) "$trt" -X faulthandler $here/accuracy.py "$@" ;;
 speed) "$trt" -X faulthandler $here/speed.py "$@" ;;
 faults) "$trt" -X faulthandler $here/faults.py "$@" ;;
 pieces) "$trt" -X faulthandler $here/pieces.py "$@" ;;

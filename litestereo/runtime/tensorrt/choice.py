@@ -8,6 +8,7 @@ ONNX Runtime answered within 0.1 px. So their answers are compared, too.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -112,6 +113,8 @@ class Choice:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, for manifests and receipts."""
         found = {**asdict(self), "attestation": dict(self.attestation)}
+        if self.apart_px is not None and not math.isfinite(self.apart_px):
+            found["apart_px"] = None  # JSON has no such numbers; "agrees" says that it is wrong
         verdict = {"pays": self.pays, "agrees": self.agrees, "kept": self.kept}
         return {**found, "gain": round(self.gain, 4), **verdict}
 

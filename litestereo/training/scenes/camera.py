@@ -41,6 +41,7 @@ def expose(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         Both pictures as float32 RGB, whole numbers in 0..255.
     """
     pair = torch.stack([left, right], 1)
+    pair = _contrast(draw, pair)
     pair = _tone(draw, pair)
     pair = vignette(draw, pair)
     pair = blur(draw, pair)
@@ -63,9 +64,8 @@ def per_eye(shared: Tensor, difference: Tensor) -> Tensor:
 
 
 def _tone(draw: Draw, pair: Tensor) -> Tensor:
-    """Contrast, exposure, white balance and gamma; in 40 % of the rigs the eyes differ."""
+    """Exposure by the pair's mean, white balance and gamma; in 40 % of the rigs the eyes differ."""
     batch = pair.shape[0]
-    pair = _contrast(draw, pair)
     differs = draw.chance(batch, 1, 1, p=0.4)
     # An automatic exposure, as cameras have: a dark scene or a bright one comes out usable.
     brightness = pair.clamp(0, 1.5).mean((1, 2, 3, 4)).clamp(min=0.01)

@@ -1,6 +1,7 @@
 """The rule for INT8 engines: measured in turns, kept if it pays, forced if asked."""
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -115,6 +116,7 @@ def test_a_fast_engine_with_other_answers_is_removed(gpu, apart_px):
     found, said, plan = gpu(1.0, 2.0, apart_px=apart_px)
     assert (found.kept, found.pays, found.agrees) == ("fp16", True, False)
     assert not plan.exists()
+    json.dumps(found.to_json(), allow_nan=False)  # it goes into the manifest
     assert "at most 0.3 px is allowed, so FP16 is kept" in said[0]
 
 
