@@ -11,6 +11,10 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Now, before there is a group: its defaults keep one that exists, whose threads would then outlive
+# `destroy_process_group` and abort the process at its end, every second time (torch 2.13, gloo).
+import torch.distributed.nn.functional
 from torch import Tensor
 
 __all__ = ["Group", "joined_group"]

@@ -59,6 +59,7 @@ def test_replayed_steps_learn_as_launched_ones(tmp_path, compiled):
 
 
 AVERAGE = """
+import gc
 import sys
 from pathlib import Path
 import torch
@@ -96,6 +97,10 @@ with joined_group() as group:
         averages.append(run.average.network(run.network).state_dict())
     if group.rank == 0:
         torch.testing.assert_close(averages[1], averages[0], rtol=1e-3, atol=1e-4)
+del run
+gc.collect()
+names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+assert not any("gloo" in name for name in names), f"the group's threads go on: {names}"
 """
 
 
