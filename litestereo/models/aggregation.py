@@ -112,6 +112,9 @@ class ConvNeXtAggregation(nn.Module):
             cost: (B, 48, H/4, W/4) float.
             features: of the left picture, finest first.
         """
+        if self.training:
+            # cuDNN's depthwise kernels take a third of the time on it (H200: 0.54 ms for 1.9).
+            cost = cost.contiguous(memory_format=torch.channels_last)
         cost4 = self.att4(self.conv0(cost), features[0])
         cost8 = self.att8(self.conv2(self.conv1(cost4)), features[1])
         cost16 = self.att16(self.conv4(self.conv3(cost8)), features[2])

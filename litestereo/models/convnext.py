@@ -30,7 +30,16 @@ class ChannelNorm(nn.LayerNorm):
         Args:
             x: (B, C, H, W) float.
         """
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        pixels = x.permute(0, 2, 3, 1)
+        if self.training and pixels.dtype == torch.bfloat16:
+            # Autocast would take a copy in FP32 of what comes from a convolution and goes to one.
+            # The kernel sums in FP32 all the same.
+            weight, bias = self.weight.to(pixels.dtype), self.bias.to(pixels.dtype)
+            with torch.autocast(pixels.device.type, enabled=False):
+                y = F.layer_norm(pixels, self.normalized_shape, weight, bias, self.eps)
+        else:
+            y = super().forward(pixels)
+        return y.permute(0, 3, 1, 2)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -59,15 +68,18 @@ class ConvNeXtBlock(nn.Module):
             x: (B, C, H, W) float.
         """
         y = self.norm(self.dwconv(x))
-        y = F.gelu(_pointwise(y, self.pwconv1))
-        return x + self.gamma.view(-1, 1, 1) * _pointwise(y, self.pwconv2)
+        y = F.gelu(_pointwise(y, self.pwconv1.weight, self.pwconv1.bias))
+        weight, bias, gamma = self.pwconv2.weight, self.pwconv2.bias, self.gamma
+        if self.training:
+            # The scale goes into the weights, which are few, and not over the map and its gradient.
+            return x + _pointwise(y, gamma[:, None] * weight, gamma * bias)
+        return x + gamma.view(-1, 1, 1) * _pointwise(y, weight, bias)
 
 
-def _pointwise(x: Tensor, linear: nn.Linear) -> Tensor:
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply a linear layer to each pixel as a 1x1 convolution.
 
     ONNX Runtime needs 20 to 40 % less time for a block in this form than with matrix products on
     channels-last tensors (one CPU core, 48 to 192 channels); in torch they are equal.
     """
-    kernel = linear.weight.view(linear.out_features, linear.in_features, 1, 1)
-    return F.conv2d(x, kernel, linear.bias)
+    return F.conv2d(x, weight[:, :, None, None], bias)

@@ -20,7 +20,7 @@ __all__ = [
     "mean_over_groups",
 ]
 
-# Of the forms tried (1, 4, 8, 16), the fastest on a CPU.
+# Of the forms tried (1, 4, 8, 16), the fastest on a CPU, and within 7 % of it on an H200.
 _SLICES_AT_ONCE = 4
 
 
@@ -111,13 +111,13 @@ def mean_over_groups(volume: Tensor, *, groups: int) -> Tensor:
 class _Conv3d(nn.Conv3d):
     """A 3-D convolution that lets its model move to channels_last, a format of 4-D tensors only.
 
-    Of 3x3x3 taps, padding 1, no bias. Training on a CPU takes the form of `_conv3d_as_2d`: forward
-    and backward pass of the stem's three take a quarter of the time (259 ms instead of 1,092 for
-    4 pairs of 256x512 on two cores).
+    Of 3x3x3 taps, padding 1, no bias. Training takes the form of `_conv3d_as_2d`: forward and
+    backward pass of the stem's three take a quarter of the time (259 ms instead of 1,092 for 4
+    pairs of 256x512 on two cores; 7.5 ms instead of 33 for 32 pairs in bfloat16 on an H200).
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and not input.is_cuda and input.shape[2] % _SLICES_AT_ONCE == 0:
+        if self.training and input.shape[2] % _SLICES_AT_ONCE == 0:
             return _conv3d_as_2d(input, self.weight)
         return super().forward(input)
 

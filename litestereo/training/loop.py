@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import save_weights
+from litestereo.training.ahead import Ahead
 from litestereo.training.gradients import (
     AveragedGradients,
     Gradients,
@@ -145,14 +146,16 @@ class TrainingRun:
         with Journal(options, self.group, self.done, watch=self.watch) as journal:
             self.validator.start()
             self.saved = begun = time.monotonic()
-            on_cpu = self.group.device.type == "cpu" and self.group.rank == 0
+            cuda = self.group.device.type == "cuda"
+            source = Ahead(self.source, self.group.device) if cuda else self.source
+            on_cpu = not cuda and self.group.rank == 0
             if on_cpu:
                 self._note("torch sees no CUDA GPU: training on the CPU, which is slow")
             last = None
             while not self._ends():
                 if self._validation_due:
                     self._validate(journal)
-                loss, metrics = last = self.advance(self.source.next())
+                loss, metrics = last = self.advance(source.next())
                 if self.done.step == journal.first + 1:
                     float(loss)  # waits for the GPU
                     journal.restart_clock()

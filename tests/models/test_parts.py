@@ -157,13 +157,35 @@ def test_confidence_has_a_finite_slope_when_certain():
     assert torch.isfinite(cost.grad).all()
 
 
-def test_convnext_block_is_layer_norm_and_two_linear_layers():
-    block = ConvNeXtBlock(6, expansion=4, layer_scale_init=0.7)
+@pytest.mark.parametrize("training", [False, True])
+def test_convnext_block_is_layer_norm_and_two_linear_layers(training):
+    block = ConvNeXtBlock(6, expansion=4, layer_scale_init=0.7).train(training)
     x = torch.randn(2, 6, 5, 7)
     y = block.dwconv(x).permute(0, 2, 3, 1)
     y = F.layer_norm(y, (6,), block.norm.weight, block.norm.bias, eps=1e-6)
     y = block.pwconv2(F.gelu(block.pwconv1(y))) * 0.7
     torch.testing.assert_close(block(x), x + y.permute(0, 3, 1, 2))
+
+
+def test_convnext_block_learns_the_same_with_its_scale_in_the_weights():
+    block = ConvNeXtBlock(6, expansion=4, layer_scale_init=0.7)
+    x, aim = torch.randn(2, 2, 6, 5, 7)
+    gradients = []
+    for training in (False, True):
+        block.train(training).zero_grad()
+        ((block(x) - aim) ** 2).sum().backward()
+        gradients.append([p.grad.clone() for p in block.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_convnext_block_trains_in_half_precision_within_its_rounding():
+    block = ConvNeXtBlock(6, expansion=4, layer_scale_init=0.7)
+    x = torch.randn(2, 6, 5, 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = block(x)
+        normed = block.norm(x.bfloat16())
+    assert (half.dtype, normed.dtype) == (torch.float32, torch.bfloat16)
+    torch.testing.assert_close(half, block(x), atol=0.03, rtol=0.03)
 
 
 def test_half_precision_stays_out_of_statistics_disparity_and_confidence():
