@@ -11,11 +11,13 @@
 # MODELS, SIZES, ITERATIONS, RATE (of the open loop; empty for none) and MINUTES (of each loop) change
 # what is run; BENCH_OPTIONS=--no-memory saves loading and compiling everything a second time.
 # TRT_PYTHON is TensorRT's interpreter where that is not PYTHON's, TRT_OPTIONS goes to stereo-bench
-# (--tactic-sources, --engine-cache), TORCH_VARIANTS and TRT_VARIANTS say what of each is timed.
+# (--tactic-sources, --engine-cache), TORCH_VARIANTS and TRT_VARIANTS say what of each is timed,
+# SUBJECTS what else, in stereo-bench's words ({size} stands for the size).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-build/gpu}
 RATE=${RATE-30}
+SUBJECTS=${SUBJECTS-}
 models=${MODELS:-las1 las2_s las2_m las2_h}
 sizes=${SIZES:-384x1248 480x640}
 python=${PYTHON:-python3}
@@ -77,7 +79,8 @@ PY
 
 status=0
 for size in $sizes; do
-    subjects=()
+    # shellcheck disable=SC2206
+    subjects=(${SUBJECTS//\{size\}/$size})
     for model in $models; do
         full=$(artefact "$model" fp32)
         for backend in "${backends[@]}"; do subjects+=("$full@$backend"); done

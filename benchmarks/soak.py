@@ -5,7 +5,8 @@
 
 Without --rate it goes as fast as it can. The first tenth of the time counts as warming up. After
 it, memory and inference time get a slope over time, with the 95 % interval of 2000 resamplings of
-whole stretches (a twentieth of the run each), because neighbouring samples are not independent.
+whole stretches (a twentieth of the run each), because neighbouring samples are not independent. A
+slope cannot tell a step from a growth: what was seen of memory is kept where it changed.
 Python's garbage collector only runs when it is told to, once in a hundred results; it may find
 nothing, because the stream makes no reference cycles. Every answer is compared with the first one.
 
@@ -44,6 +45,7 @@ MOST_PAUSE_MS, MOST_GROWTH_MIB_PER_HOUR = 5.0, 1.0
 WARM_UP = 0.1  # of the run
 SHORTEST_S = 300.0  # what caches take in the first minutes says nothing about hours
 MOST_FRAMES = 2_000_000
+MOST_CHANGES = 1000
 
 
 class Samples:
@@ -86,6 +88,12 @@ def slope_per_hour(times_s: np.ndarray, values: np.ndarray) -> dict[str, float] 
             (("slope", _slope(hours, values)), ("low", low), ("high", high))}  # fmt: skip
 
 
+def changes(times_s: np.ndarray, values: np.ndarray) -> list[list[float]]:
+    """Return time and value of the first sample and of each that differs from the one before."""
+    kept = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)[:MOST_CHANGES]
+    return [[round(float(times_s[i]), 1), _rounded(values[i])] for i in kept]
+
+
 def _slope(x: np.ndarray, y: np.ndarray) -> float:
     centred = x - x.mean()
     return float(centred @ y / (centred @ centred))
@@ -109,9 +117,11 @@ class Watch(threading.Thread):
         self.samples = Samples(("rss_mib", "handles", "threads", "device_mib"), most=100_000)
 
     def run(self) -> None:
-        """Look, until stopped."""
+        """Look, until stopped, and once more."""
         start_s = time.monotonic()
-        while not self._stopped.wait(self._every_s):
+        goes_on = True
+        while goes_on:
+            goes_on = not self._stopped.wait(self._every_s)
             device = self._nvml.used_mib() if self._nvml else math.nan
             self.samples.add(time.monotonic() - start_s, *process_state(), device)
 
@@ -171,6 +181,7 @@ def state_summary(samples: Samples) -> dict[str, Any]:
                        "most": _rounded(values.max())}  # fmt: skip
         if name.endswith("_mib"):
             found[name]["per_hour"] = slope_per_hour(times_s, values)
+            found[name]["changes_s_mib"] = changes(times_s, values)
     return found
 
 

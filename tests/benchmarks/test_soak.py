@@ -40,6 +40,11 @@ def test_slope_and_interval(soak, rng):
     assert soak.slope_per_hour(times_s[:40], times_s[:40]) is None
 
 
+def test_memory_is_kept_where_it_changes(soak):
+    times_s, values = np.arange(6.0), np.array([5.0, 5.0, 5.25, 5.25, 5.0, 5.0])
+    assert soak.changes(times_s, values) == [[0.0, 5.0], [2.0, 5.25], [4.0, 5.0]]
+
+
 def test_what_grows_is_found(soak):
     steady = {"first": 8.0, "last": 8.0, "most": 9.0}
     growth = {"slope": 3.0, "low": 2.0, "high": 4.0}
