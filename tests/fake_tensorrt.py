@@ -31,6 +31,7 @@ class State:
     refuse_build = None  # words in the log
     refuse_load = None
     null_builder = False
+    null_context = False
     layers = None  # the inspector's; default all FP32
     refuse_execution = False
     io_types = None
@@ -264,15 +265,30 @@ class Engine:
         return self.trt.DataType[kinds[self.names.index(name)]]
 
     def create_engine_inspector(self):
-        full = {"Name": "a", "LayerType": "kgen", "Outputs": [{"Format/Datatype": "Float"}]}
-        text = json.dumps({"Layers": self.trt.state.layers or [full]})
-        return type("Inspector", (), {"get_engine_information": lambda _, kind: text})()
+        return Inspector(self.trt)
 
     def create_execution_context(self):
-        return Context(self.trt)
+        return None if self.trt.state.null_context else Context(self.trt)
 
     def __del__(self):
         self.trt.log.append("drop engine")
+
+
+class Inspector:
+    execution_context = None
+
+    def __init__(self, trt):
+        self.trt = trt
+
+    def get_engine_information(self, kind):
+        """Like the real one, tell no formats of open shapes."""
+        full = {"Name": "a", "LayerType": "kgen", "Outputs": [{"Format/Datatype": "Float"}]}
+        layers = self.trt.state.layers or [full]
+        profiles = self.trt.builds[-1][1].profiles if self.trt.builds else []
+        is_open = any(len(set(shapes)) > 1 for p in profiles for shapes in p.shapes.values())
+        if is_open and not (self.execution_context and len(self.execution_context.shapes) == 2):
+            layers = [{**layer, "Outputs": [{"Format/Datatype": "N/A"}]} for layer in layers]
+        return json.dumps({"Layers": layers})
 
 
 class Context:

@@ -80,7 +80,7 @@ BUILDER: dict[str, frozenset[str]] = {
         }
     ),
     "DataType": frozenset({"FLOAT", "HALF"}),
-    "EngineInspector": frozenset({"get_engine_information"}),
+    "EngineInspector": frozenset({"execution_context", "get_engine_information"}),
     "HardwareCompatibilityLevel": frozenset({"AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"}),
     "IBuilderConfig": frozenset(
         {
@@ -91,7 +91,8 @@ BUILDER: dict[str, frozenset[str]] = {
             "set_timing_cache",
         }
     ),
-    "ICudaEngine": frozenset({"create_engine_inspector"}),
+    "ICudaEngine": frozenset({"create_engine_inspector", "create_execution_context"}),
+    "IExecutionContext": frozenset({"set_input_shape"}),
     "ILayer": frozenset(
         {
             *("get_input", "get_output", "name", "num_inputs", "num_outputs"),

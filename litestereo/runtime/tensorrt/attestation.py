@@ -38,6 +38,7 @@ _MOVERS = frozenset(
 )
 # Ends of the names that stereo-export gives to nodes that only quantise.
 _QUANTIZERS = ("/Quantize", "/Dequantize")
+_INPUTS = "left", "right"
 _WORD = re.compile(r"[a-z0-9]+")
 _POINTWISE = re.compile(r"PWN\(|\)")
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -154,20 +155,44 @@ class Attestation:
             )
 
 
-def attest(trt: Any, engine: Any, *, islands: Collection[str] = ()) -> Attestation:  # noqa: ANN401
+def attest(
+    trt: Any,  # noqa: ANN401 - the module
+    engine: Any,  # noqa: ANN401
+    *,
+    islands: Collection[str] = (),
+    size: tuple[int, int] | None = None,
+) -> Attestation:
     """Return what an engine's layers compute in; `islands` are the nodes kept in FP32.
 
     Args:
         trt: the module `tensorrt`, or a sibling of it.
         engine: an ICudaEngine, built with details.
         islands: names of ONNX nodes that must compute in FP32.
+        size: (height, width) to look at an engine of several sizes with: the inspector tells no
+            format of a layer whose shapes are open (IEngineInspector::setExecutionContext).
 
     Raises:
-        EngineError: the inspector's words cannot be read.
+        EngineError: the inspector's words cannot be read, or the engine does not take the size.
     """
     inspector = engine.create_engine_inspector()
+    context = None if size is None else _context_of(engine, size)
+    if context is not None:
+        inspector.execution_context = context
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    del inspector, context  # in this order
     return read_inspection(text, islands=islands)
+
+
+def _context_of(engine: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
+    """Return an execution context whose pictures are of `size`."""
+    context = engine.create_execution_context()
+    shape = (*size, 3)
+    if context is None or not all(context.set_input_shape(name, shape) for name in _INPUTS):
+        raise EngineError(
+            f"the engine cannot be looked at with pictures of {size[0]}x{size[1]}: TensorRT gives "
+            "no execution context of that size; free GPU memory, or build with attest=False"
+        )
+    return context
 
 
 def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:

@@ -319,7 +319,8 @@ def _build(
         foreign=options.build.version_compatible,
         plugin=options.build.plugin if isinstance(options.build.plugin, Path) else None,
     )
-    attested = attest(trt, engine, islands=islands)
+    seen_at = None if sizes.is_fixed else sizes.typical
+    attested = attest(trt, engine, islands=islands, size=seen_at)
     del engine, runtime  # in this order: an engine must not outlive its runtime
     plugin = f", {built.plugin_parts} parts by plugins" if built.plugin_parts else ""
     options.say(f"{name}: {attested}, {len(built.plan) / 1e6:.1f} MB{plugin}")

@@ -6,6 +6,7 @@ from fake_tensorrt import fake_tensorrt
 from onnx import helper
 from stand_in import stand_in_manifest, write_stand_in
 
+from litestereo.errors import EngineError
 from litestereo.runtime.tensorrt import engines
 from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
 from litestereo.runtime.tensorrt.engines import cache_key, engine_from_artifact, pinned_nodes
@@ -24,6 +25,30 @@ def key_of(artifact, **info):
     options = GpuOptions(cache_dir=artifact.path.parent)
     info = fake_info(**info)
     return cache_key(fake_tensorrt(), artifact, sizes=SIZES, info=info, options=options)
+
+
+RANGE = SizeRange((32, 64), (64, 96), (128, 160))
+
+
+def built(artifact, **behaviour):
+    device = FakeDevice()
+    trt = fake_tensorrt("8.6.2", device=device, **behaviour)
+    options = GpuOptions(cache_dir=artifact.path.parent / "cache")
+    made = engine_from_artifact(trt, artifact, sizes=RANGE, info=device.info, options=options)
+    return made, trt
+
+
+def test_an_engine_of_a_range_is_looked_at_in_its_typical_size(artifact):
+    made, trt = built(artifact)
+    assert made.facts["attestation"]["layers"] == {"fp32": 1}
+    drops = [line for line in trt.log if line.startswith("drop")]
+    assert drops.index("drop context") < drops.index("drop engine") < drops.index("drop runtime")
+
+
+def test_no_room_to_look_at_a_range_is_told(artifact):
+    with pytest.raises(EngineError, match=r"pictures of 64x96.*free GPU memory"):
+        built(artifact, null_context=True)
+    assert not list((artifact.path.parent / "cache").glob("*.plan"))
 
 
 @pytest.mark.parametrize("change", [{"multiprocessors": 8}, {"memory_bytes": 7 << 30}])
