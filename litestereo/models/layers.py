@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 __all__ = ["ConvBlock", "InstanceNorm", "PyramidLevel", "full_precision"]
 
+_WITH_AUTOCAST = "cpu", "cuda"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -30,7 +32,9 @@ def full_precision(function: F) -> F:
         kind = tensors[0].device.type
         tensors = tuple(_upcast(tensor) for tensor in tensors)
         # Entered only when there is something to switch off, so that exporters meet no context.
-        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        # The devices by name: torch 2.11 cannot compile the question which of them have autocast,
+        # and cuts LAS1 into 14 graphs there.
+        if kind not in _WITH_AUTOCAST or not torch.is_autocast_enabled(kind):
             return function(*tensors, **options)
         with torch.autocast(kind, enabled=False):
             return function(*tensors, **options)
