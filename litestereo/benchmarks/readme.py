@@ -175,7 +175,9 @@ def _latency(receipt: Receipt, *, ratios: bool) -> str:
         words = [subject.label, subject.precision, size]
         rows.append([*words, *(known[column] for column in columns), *answer])
     response = [] if ratios else [_response_title(receipt)]
-    table = _markdown(["", "precision", "size", *columns, *response], rows)
+    headings = ["", "precision", "size", *columns, *response]
+    told = [i for i, _ in enumerate(headings) if any(row[i] != "-" for row in rows)]
+    table = _markdown([headings[i] for i in told], [[row[i] for i in told] for row in rows])
     doubts = receipt_notes(receipt, percentiles=not ratios)
     notes = "".join(f"- {note}\n" for note in doubts)
     return f"{_machine(receipt, ratios=ratios)}\n\n{table}" + (f"\n{notes}" if notes else "")

@@ -125,7 +125,7 @@ def bench_run(
         device=device,
         threads=threads,
         settings=EngineSettings(tensorrt_python, engine_cache, sources, optimization_level, plugin),
-        command=" ".join(["stereo-bench", *sys.argv[1:]]),
+        command=" ".join(["stereo-bench", *map(_without_folders, sys.argv[1:])]),
         options=BenchOptions(
             iterations=iterations, rate_hz=rate, frames=frames, minutes=minutes, memory=memory
         ),
@@ -134,6 +134,14 @@ def bench_run(
     print(bench_words(receipt, as_json=as_json, width=stdout_columns()))
     if len(receipt.subjects) < len(request.subjects) * len(request.sizes):
         raise typer.Exit(1)
+
+
+def _without_folders(word: str) -> str:
+    """Return a word of the command line with the file's name for an absolute path.
+
+    Receipts are shown to others, and where somebody keeps files is nobody's business.
+    """
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def _turns_watched(turns: Any) -> Iterator[Any]:  # noqa: ANN401 - Turn, not loaded yet

@@ -37,7 +37,7 @@ def test_slope_and_interval(soak, rng):
         found = soak.slope_per_hour(times_s, values)
         assert found["low"] < slope < found["high"]
         assert found["slope"] == pytest.approx(slope, abs=0.5)
-    assert soak.slope_per_hour(times_s[:40], times_s[:40]) is None
+    assert soak.slope_per_hour(times_s[:20], times_s[:20]) is None
 
 
 def test_memory_is_kept_where_it_changes(soak):
@@ -53,4 +53,19 @@ def test_what_grows_is_found(soak):
     assert soak.faults_of(came, state) == []
     assert soak.faults_of({**came, "answers_unlike_the_first": 2}, state)
     assert soak.faults_of(came, {**state, "handles": {**steady, "last": 9.0}})
-    assert soak.faults_of(came, {**state, "device_mib": {**steady, "per_hour": growth}})
+    grows = {**steady, "per_hour": growth, "later_half_per_hour": growth}
+    assert soak.faults_of(came, {**state, "device_mib": grows})
+    once = {**growth, "slope": 0.0, "low": -0.1, "high": 0.1}
+    assert soak.faults_of(came, {**state, "rss_mib": {**grows, "later_half_per_hour": once}}) == []
+
+
+def test_a_step_at_first_is_no_growth_and_a_slope_is(soak, rng):
+    steps, slope = np.arange(0, 3600, 5.0), 20 / 3600
+    for name in ("step", "slope"):
+        samples = soak.Samples(("rss_mib", "handles", "threads", "device_mib"), most=1000)
+        for time_s in steps:
+            grown = 6.0 * (time_s > 700) if name == "step" else slope * time_s
+            samples.add(time_s, 200 + grown + rng.normal(0, 0.05), 9, 9, np.nan)
+        came = {"answers_unlike_the_first": 0, "garbage_objects": 0, "longest_gc_pause_ms": 1.0}
+        faults = soak.faults_of(came, soak.state_summary(samples))
+        assert bool(faults) == (name == "slope"), faults

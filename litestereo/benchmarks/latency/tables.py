@@ -101,29 +101,39 @@ def receipt_notes(receipt: Receipt, *, percentiles: bool = True) -> list[str]:
         receipt: of the table.
         percentiles: whether the table has them.
     """
-    notes = list(receipt.notes)
+    found: dict[str, list[tuple[str, str]]] = {}
     for subject in receipt.subjects:
-        doubts = _doubts(subject, percentiles=percentiles)
-        notes += [f"{subject.key}: {words}" for words in doubts]
-    return notes
+        for statement, figure in _doubts(subject, percentiles=percentiles):
+            found.setdefault(statement, []).append((subject.key, figure))
+    count = len(receipt.subjects)
+    return [*receipt.notes, *(_note(*item, count=count) for item in found.items())]
 
 
-def _doubts(subject: SubjectResult, *, percentiles: bool) -> Iterator[str]:
+def _note(statement: str, of: list[tuple[str, str]], *, count: int) -> str:
+    """Say once what is true of some subjects, out of `count`, with each one's figure."""
+    if any(figure for _, figure in of):
+        return f"{statement} " + "; ".join(f"{figure} ({key})" for key, figure in of)
+    who = f"all {count}" if len(of) == count > 1 else ", ".join(key for key, _ in of)
+    return f"{who}: {statement}"
+
+
+def _doubts(subject: SubjectResult, *, percentiles: bool) -> Iterator[tuple[str, str]]:
+    """Yield statements that several subjects may share, and this one's figure, if there is one."""
     warmup, total = subject.warmup, subject.closed.summary["total"]
     if not warmup.at_rest:
         spread = "too few windows" if warmup.spread is None else f"{100 * warmup.spread:.0f} %"
-        yield f"not at rest after {warmup.seconds:.0f} s of warm-up ({spread})"
+        yield "not at rest after the warm-up:", f"{spread} after {warmup.seconds:.0f} s"
     if total.noisy and total.median_95 is not None:
         low, high = (format_ms(value) for value in (total.median_95.low, total.median_95.high))
-        yield f"noisy (~): the median lies between {low} and {high} ms"
+        yield "noisy (~): the median lies between", f"{low} and {high} ms"
     elif total.median_95 is None:
-        yield f"{total.samples} samples are too few to say how well the median is known"
+        yield f"{total.samples} samples are too few to say how well the median is known", ""
     missing = [name for name in ("p50", "p90", "p95", "p99") if not getattr(total, f"{name}_ms")]
     if missing and percentiles:
-        yield f"{total.samples} samples are too few for {', '.join(missing)}"
+        yield f"{total.samples} samples are too few for {', '.join(missing)}", ""
     reasons = sorted({reason for read in subject.closed.readings for reason in read.throttled})
     if reasons:
-        yield f"clocks were held down: {', '.join(reasons)}"
+        yield f"clocks were held down: {', '.join(reasons)}", ""
 
 
 def _table_rows(receipt: Receipt) -> Iterator[list[str]]:

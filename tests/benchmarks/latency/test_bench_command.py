@@ -127,9 +127,11 @@ def test_help_lists_each_command_whole(stereo_bench):
 
 
 def test_command_is_noted(stereo_bench, tiny, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["stereo-bench", "typed"])
+    words = ["/home/eve/a.onnx@torch", "--plugin", "/opt/b/plugin.so", "-o", "here/c.json"]
+    monkeypatch.setattr(sys, "argv", ["stereo-bench", *words])
     _, out, _ = stereo_bench(tiny, *QUICK, "--json")
-    assert receipt_from_json(json.loads(out)).command.startswith("stereo-bench")
+    command = receipt_from_json(json.loads(out)).command
+    assert command == "stereo-bench a.onnx@torch --plugin plugin.so -o here/c.json"
 
 
 def test_doubts_are_said(make_receipt, make_subject, make_samples):
@@ -142,6 +144,19 @@ def test_doubts_are_said(make_receipt, make_subject, make_samples):
     assert receipt_notes(receipt, percentiles=False) == notes[:2]
     row = receipt_table(make_receipt(wild)).splitlines()[2]
     assert "~" in row
+
+
+def test_a_doubt_that_several_share_is_said_once(make_receipt, make_subject, make_samples):
+    few = make_samples(20.0, count=60, spread=0.0)
+    wild = make_samples(20.0, count=60, spread=1.0)
+    subjects = make_subject(samples_ms=few), make_subject("sgbm", samples_ms=few)
+    assert receipt_notes(make_receipt(*subjects)) == ["all 2: 60 samples are too few for p99"]
+    long = make_subject("torch", samples_ms=make_samples(20.0, count=600, spread=0.0))
+    (note,) = receipt_notes(make_receipt(*subjects, long))
+    assert note == f"{subjects[0].key}, {subjects[1].key}: 60 samples are too few for p99"
+    noisy = make_subject(samples_ms=wild), make_subject("sgbm", samples_ms=wild)
+    note, _ = receipt_notes(make_receipt(*noisy))
+    assert all(f"ms ({subject.key})" in note for subject in noisy)
 
 
 def test_ratios_are_to_the_first_of_the_size(make_receipt, make_subject):
