@@ -319,7 +319,7 @@ def _build(
         foreign=options.build.version_compatible,
         plugin=options.build.plugin if isinstance(options.build.plugin, Path) else None,
     )
-    seen_at = None if sizes.is_fixed else sizes.typical
+    seen_at = sizes.typical if options.build.attest and not sizes.is_fixed else None
     attested = attest(trt, engine, islands=islands, size=seen_at)
     del engine, runtime  # in this order: an engine must not outlive its runtime
     plugin = f", {built.plugin_parts} parts by plugins" if built.plugin_parts else ""

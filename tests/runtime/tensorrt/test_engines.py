@@ -10,7 +10,7 @@ from litestereo.errors import EngineError
 from litestereo.runtime.tensorrt import engines
 from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
 from litestereo.runtime.tensorrt.engines import cache_key, engine_from_artifact, pinned_nodes
-from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
+from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions, SizeRange
 from litestereo.runtime.tensorrt.recipe import recipe
 
 SIZES = SizeRange.fixed((64, 96))
@@ -30,10 +30,12 @@ def key_of(artifact, **info):
 RANGE = SizeRange((32, 64), (64, 96), (128, 160))
 
 
-def built(artifact, **behaviour):
+def built(artifact, *, attested=True, **behaviour):
     device = FakeDevice()
     trt = fake_tensorrt("8.6.2", device=device, **behaviour)
-    options = GpuOptions(cache_dir=artifact.path.parent / "cache")
+    options = GpuOptions(
+        cache_dir=artifact.path.parent / "cache", build=BuildOptions(attest=attested)
+    )
     made = engine_from_artifact(trt, artifact, sizes=RANGE, info=device.info, options=options)
     return made, trt
 
@@ -49,6 +51,8 @@ def test_no_room_to_look_at_a_range_is_told(artifact):
     with pytest.raises(EngineError, match=r"pictures of 64x96.*free GPU memory"):
         built(artifact, null_context=True)
     assert not list((artifact.path.parent / "cache").glob("*.plan"))
+    made, _ = built(artifact, null_context=True, attested=False)
+    assert made.facts["attestation"]["layers"] == {}
 
 
 @pytest.mark.parametrize("change", [{"multiprocessors": 8}, {"memory_bytes": 7 << 30}])
