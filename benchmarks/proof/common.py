@@ -70,7 +70,9 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def gpu_options(name: str, size: str, **changes: Any) -> GpuOptions:
-    """Return how an engine is built and run; each has a cache folder, so builds can run together.
+    """Return how an engine is built and run; each has a cache folder of its own, or PROOF_CACHE.
+
+    Builds that run together in one folder lose each other's timings, not their engines.
 
     Args:
         name: of the artefact.
@@ -88,7 +90,8 @@ def gpu_options(name: str, size: str, **changes: Any) -> GpuOptions:
         "plugin": Path(os.environ["PROOF_PLUGIN"]) if name.endswith(_WITH_PLUGIN) else None,
     }
     built = BuildOptions(**{**asked, **build})
-    folder = work() / "engines" / f"{name}_{size}"
+    own = work() / "engines" / f"{name}_{size}"
+    folder = Path(os.environ.get("PROOF_CACHE", own))
     return GpuOptions(**{"cache_dir": folder, "build": built, "progress": say, **changes})
 
 

@@ -4,6 +4,7 @@
 #   benchmarks/proof/proof.sh STEP [ARGUMENTS]
 #
 #   smoke [NAME] [SIZE]     one engine, end to end, with all that helps when something fails
+#   plugin                  compiles the plugin, which engines called NAME.plugin are built with
 #   build NAME@SIZE...      builds engines, PROOF_PARALLEL at once (4)
 #   pictures FOLDER...      prepares all pairs of folders, and rendered planes
 #   accuracy NAME FOLDER...  stereo-eval with one engine for all sizes (its interpreter needs OpenCV)
@@ -17,13 +18,14 @@
 #   speed STEP ...          engines in turns, layers beside floors, build options, engines at once
 #   libtorch                compiles what `running beside-torch` needs
 #
-# `sitting.py PLAN FOLDER` runs many of them unattended, some beside others.
+# `sitting.py PLAN FOLDER` runs many of them unattended, some beside others: receipts.plan is one.
 #
 # Findings worth keeping go to benchmarks/proof/results/.
 #
 # TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
 # engines and answers (/tmp/proof), PROOF_OUT the findings, PROOF_ARTIFACTS the artefacts other than
-# the bundled one, PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3),
+# the bundled one, PROOF_CACHE one folder for all engines, as stereo-bench and gpu.sh take it (else each has
+# its own below PROOF_WORK), PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3),
 # PROOF_CONSTRAINTS whether 8.6 must obey the FP32 islands (obey) or may do otherwise (prefer; INT8
 # always may), PROOF_LIMIT the seconds that a build of int8-bisect may take (150).
 set -uo pipefail
@@ -31,6 +33,7 @@ cd "$(dirname "$0")/../.."
 here=benchmarks/proof
 export PROOF_WORK=${PROOF_WORK:-/tmp/proof}
 export PROOF_OUT=${PROOF_OUT:-${OUT:-$PROOF_WORK/out}}
+export PROOF_PLUGIN=${PROOF_PLUGIN:-$PROOF_WORK/plugin.so}
 export PROOF_LIBTORCH=${PROOF_LIBTORCH:-$PROOF_WORK/libbeside_torch.so}
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 trt=${TRT_PYTHON:-python3}
@@ -52,7 +55,16 @@ print(*(f"-isystem{p}" for p in c.include_paths()), *(f"-L{p} -Wl,-rpath,{p}" fo
         -o "$PROOF_LIBTORCH"
 }
 
+plugin() { # by the tests' declarations where TensorRT came without headers
+    local compiled
+    [ -n "${CPATH:-}" ] || [ -f "/usr/include/$(uname -m)-linux-gnu/NvInferRuntime.h" ] ||
+        export CPATH=$PWD/tests/runtime/tensorrt/headers
+    compiled=$("$trt" -m litestereo.runtime.tensorrt.plugin "$PROOF_WORK/plugin") || return
+    ln -sf "$compiled" "$PROOF_PLUGIN" && echo "$PROOF_PLUGIN"
+}
+
 case $step in
+plugin) plugin ;;
 smoke) "$trt" -X faulthandler $here/smoke.py "$@" ;;
 build) "$trt" -X faulthandler $here/build_engines.py "$@" ;;
 pictures) "$python" $here/pictures.py "$@" ;;

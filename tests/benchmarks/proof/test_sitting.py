@@ -1,6 +1,7 @@
 """The plan of a sitting: what runs beside what, what is told of it, and that nothing hangs."""
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "benchmarks/proof"))
+PROOF = ROOT / "benchmarks/proof"
+sys.path.insert(0, str(PROOF))
 
 from sitting import read_plan, run_plan  # noqa: E402
 
@@ -57,3 +59,14 @@ def test_a_limit_ends_a_command_and_its_children(tmp_path):
     assert task["timed_out"]
     assert task["status"] == -9
     assert task["took_s"] < 10
+
+
+@pytest.mark.parametrize("plan", sorted(PROOF.glob("*.plan")), ids=lambda path: path.name)
+def test_a_committed_plan_calls_scripts_and_steps_that_are_there(plan):
+    steps = re.findall(r"^([a-z0-9-]+)\)", (PROOF / "proof.sh").read_text(), re.M)
+    for tasks, _ in read_plan(plan.read_text()):
+        for task in tasks:
+            (script,) = re.findall(r"benchmarks/\S+\.sh", task.command)
+            assert (PROOF.parents[1] / script).is_file()
+            step = re.search(r"proof\.sh (\S+)", task.command)
+            assert step is None or step[1] in steps
