@@ -184,7 +184,10 @@ def serialize(trt: Any, prepared: Prepared, *, name: str) -> BuiltPlan:  # noqa:
     plan = builder.build_serialized_network(network, config)
     seconds = time.monotonic() - start
     if plan is None:
-        raise EngineError(f"TensorRT {trt.__version__} cannot build {name}: {words.words()}")
+        raise EngineError(
+            f"TensorRT {trt.__version__} cannot build {name}: {words.words()}. An FP32 artefact, "
+            "more workspace_mb or a newer TensorRT may be built where this is not"
+        )
     timing_cache = config.get_timing_cache()
     measured = b"" if timing_cache is None else bytes(memoryview(timing_cache.serialize()))
     content = bytes(memoryview(plan))
