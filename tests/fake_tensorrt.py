@@ -32,6 +32,7 @@ class State:
     refuse_load = None
     null_builder = False
     null_context = False
+    refuse_shape = False
     layers = None  # the inspector's; default all FP32
     refuse_execution = False
     io_types = None
@@ -297,7 +298,7 @@ class Context:
 
     def set_input_shape(self, name, shape):
         self.shapes[name] = tuple(shape)
-        return True
+        return not self.trt.state.refuse_shape
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address

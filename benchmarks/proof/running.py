@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
@@ -84,29 +84,15 @@ def latency(engine: str) -> dict[str, Any]:
         pairs = pairs_of(engine, 8)
         for index in range(300):
             stereo(*pairs[index % 8])
-        infer_ms, whole_ms, lent_ms, stages = [], [], [], []
+        infer_ms, stages = [], []
         for index in range(_SAMPLES):
             begin = time.perf_counter()
             backend.infer(*pairs[index % 8])
             infer_ms.append(1e3 * (time.perf_counter() - begin))
             stages.append(backend.device_times())
-        for index in range(_SAMPLES):
-            begin = time.perf_counter()
-            stereo(*pairs[index % 8])
-            whole_ms.append(1e3 * (time.perf_counter() - begin))
-        for index in range(_SAMPLES):
-            begin = time.perf_counter()
-            stereo(*pairs[index % 8], copy=False)
-            lent_ms.append(1e3 * (time.perf_counter() - begin))
-        left, right = stereo.input_buffers(size_of(engine.split("@")[1]))
-        np.copyto(left, pairs[0][0])
-        np.copyto(right, pairs[0][1])
-        filled_ms = []
-        for _ in range(_SAMPLES):
-            begin = time.perf_counter()
-            stereo(left, right, copy=False)
-            filled_ms.append(1e3 * (time.perf_counter() - begin))
-        del left, right
+        whole_ms = _timed_ms(stereo, pairs, calls=_SAMPLES)
+        lent_ms = _timed_ms(stereo, pairs, calls=_SAMPLES, copy=False)
+        filled_ms = _on_own_buffers_ms(stereo, pairs[0], calls=_SAMPLES)
         columns = {field: [getattr(s, field) for s in stages] for field in stages[0]._fields}
         copies = zip(columns["host_to_device_ms"], columns["device_to_host_ms"], strict=True)
         gpu_ms = [sum(pair) + c for pair, c in zip(copies, columns["compute_ms"], strict=True)]
@@ -128,6 +114,32 @@ def latency(engine: str) -> dict[str, Any]:
     graph_ms, plain_ms = (found[w]["compute"]["p50_ms"] for w in ("graph", "enqueue"))
     found["graph_gain"] = round(plain_ms / graph_ms, 3)
     return found
+
+
+def _timed_ms(
+    stereo: StereoEngine,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    calls: int,
+    copy: bool = True,
+) -> list[float]:
+    """Return what each call takes from host to host, the pairs one after another."""
+    times_ms = []
+    for index in range(calls):
+        begin = time.perf_counter()
+        stereo(*pairs[index % len(pairs)], copy=copy)
+        times_ms.append(1e3 * (time.perf_counter() - begin))
+    return times_ms
+
+
+def _on_own_buffers_ms(
+    stereo: StereoEngine, pair: tuple[np.ndarray, np.ndarray], *, calls: int
+) -> list[float]:
+    """Return the same of a pair that lies in the engine's own buffers, its answers not copied."""
+    left, right = stereo.input_buffers(pair[0].shape[:2])
+    np.copyto(left, pair[0])
+    np.copyto(right, pair[1])
+    return _timed_ms(stereo, [(left, right)], calls=calls, copy=False)
 
 
 def frames(engine: str) -> dict[str, Any]:
@@ -154,15 +166,7 @@ def frames(engine: str) -> dict[str, Any]:
     same = bool(np.array_equal(answer, expected))
     engine_mib = round(_gpu_used_mib() - context_mib, 1)
     stereo = StereoEngine(backend)
-    left, right = stereo.input_buffers(size_of(engine.split("@")[1]))
-    np.copyto(left, pairs[0][0])
-    np.copyto(right, pairs[0][1])
-    filled_ms = []
-    for _ in range(_FRAMES):
-        begin = time.perf_counter()
-        stereo(left, right, copy=False)
-        filled_ms.append(1e3 * (time.perf_counter() - begin))
-    del left, right
+    filled_ms = _on_own_buffers_ms(stereo, pairs[0], calls=_FRAMES)
     stereo.close()
     device.close()
     return {

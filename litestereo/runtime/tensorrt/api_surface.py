@@ -91,8 +91,7 @@ BUILDER: dict[str, frozenset[str]] = {
             "set_timing_cache",
         }
     ),
-    "ICudaEngine": frozenset({"create_engine_inspector", "create_execution_context"}),
-    "IExecutionContext": frozenset({"set_input_shape"}),
+    "ICudaEngine": frozenset({"create_engine_inspector"}),
     "ILayer": frozenset(
         {
             *("get_input", "get_output", "name", "num_inputs", "num_outputs"),

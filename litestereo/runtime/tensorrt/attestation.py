@@ -19,6 +19,8 @@ from typing import Any
 from litestereo.errors import EngineError
 from litestereo.runtime.manifest import Precision
 from litestereo.runtime.reading import json_from
+from litestereo.runtime.tensorrt.library import own_words
+from litestereo.runtime.tensorrt.session import sized_context
 
 __all__ = ["Attestation", "attest", "read_inspection"]
 
@@ -38,7 +40,6 @@ _MOVERS = frozenset(
 )
 # Ends of the names that stereo-export gives to nodes that only quantise.
 _QUANTIZERS = ("/Quantize", "/Dequantize")
-_INPUTS = "left", "right"
 _WORD = re.compile(r"[a-z0-9]+")
 _POINTWISE = re.compile(r"PWN\(|\)")
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -175,7 +176,7 @@ def attest(
         EngineError: the inspector's words cannot be read, or the engine does not take the size.
     """
     inspector = engine.create_engine_inspector()
-    context = None if size is None else _context_of(engine, size)
+    context = None if size is None else _context_of(trt, engine, size)
     if context is not None:
         inspector.execution_context = context
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
@@ -183,16 +184,15 @@ def attest(
     return read_inspection(text, islands=islands)
 
 
-def _context_of(engine: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
+def _context_of(trt: Any, engine: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
     """Return an execution context whose pictures are of `size`."""
-    context = engine.create_execution_context()
-    shape = (*size, 3)
-    if context is None or not all(context.set_input_shape(name, shape) for name in _INPUTS):
+    try:
+        return sized_context(engine, size, words=own_words(trt)[1])
+    except EngineError as error:
         raise EngineError(
-            f"the engine cannot be looked at with pictures of {size[0]}x{size[1]}: TensorRT gives "
-            "no execution context of that size; free GPU memory, or build with attest=False"
-        )
-    return context
+            f"the engine cannot be looked at with pictures of {size[0]}x{size[1]}: {error}; free "
+            "GPU memory, or build with attest=False"
+        ) from error
 
 
 def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:

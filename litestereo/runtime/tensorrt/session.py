@@ -26,7 +26,7 @@ from litestereo.runtime.cuda.gpu_array import ANY_GPU, GpuArray
 from litestereo.runtime.tensorrt.library import WordsLog
 from litestereo.runtime.tensorrt.options import Wait
 
-__all__ = ["TENSORS", "DeviceTimes", "Session", "SessionOptions"]
+__all__ = ["TENSORS", "DeviceTimes", "Session", "SessionOptions", "sized_context"]
 
 # Name, whether it is an input, NumPy's type, TensorRT's type.
 TENSORS = (
@@ -293,11 +293,8 @@ class Session:
         return not held
 
     def _make(self, trt: Any, engine: Any, options: SessionOptions) -> None:  # noqa: ANN401
-        context = engine.create_execution_context()
-        if context is None:
-            raise EngineError(f"TensorRT gives no execution context: {self._words.words()}")
-        self._context = context
         _require_tensors(trt, engine)
+        self._context = sized_context(engine, self.size, words=self._words)
         self._stream = self._device.stream()
         self._done = self._device.event()
         self._upload_marks = self._device.event(), self._device.event()
@@ -307,10 +304,6 @@ class Session:
         self._owned += [made.free for made in (self._stream, *events)]
         self._pictures = self._block("left", "right")
         self._answers = self._block("disparity", "confidence")
-        for name, is_input, *_ in TENSORS:
-            shape = self._shapes[name]
-            if is_input and not context.set_input_shape(name, shape):
-                raise EngineError(f"the engine refuses {name} {shape}: {self._words.words()}")
         self._bind_own()
         self._upload()
         self._queue()
@@ -415,6 +408,28 @@ def _free_all(owned: list[Callable[[], None]]) -> None:
 def _shapes(options: SessionOptions) -> dict[str, tuple[int, ...]]:
     answers = options.answer_size or options.size
     return {name: (*options.size, 3) if is_input else answers for name, is_input, *_ in TENSORS}
+
+
+def sized_context(engine: Any, size: tuple[int, int], *, words: WordsLog) -> Any:  # noqa: ANN401
+    """Return an execution context for pictures of one size.
+
+    Args:
+        engine: an ICudaEngine.
+        size: (height, width).
+        words: what TensorRT logs.
+
+    Raises:
+        EngineError: there is no memory for it, or the engine does not take the size.
+    """
+    context = engine.create_execution_context()
+    if context is None:
+        raise EngineError(f"TensorRT gives no execution context: {words.words()}")
+    shape = (*size, 3)
+    for name, is_input, *_ in TENSORS:
+        if is_input and not context.set_input_shape(name, shape):
+            del context  # now: the error's traceback would let it outlive its engine
+            raise EngineError(f"the engine refuses {name} {shape}: {words.words()}")
+    return context
 
 
 def _dtype(name: str) -> type[np.uint8] | type[np.float32]:

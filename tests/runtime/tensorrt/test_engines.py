@@ -55,6 +55,16 @@ def test_no_room_to_look_at_a_range_is_told(artifact):
     assert made.facts["attestation"]["layers"] == {}
 
 
+def test_a_size_that_an_engine_refuses_is_told_and_its_context_is_gone_before_it(artifact):
+    device = FakeDevice()
+    trt = fake_tensorrt("8.6.2", device=device, refuse_shape=True)
+    options = GpuOptions(cache_dir=artifact.path.parent / "cache")
+    with pytest.raises(EngineError, match=r"the engine refuses left \(64, 96, 3\)") as caught:
+        engine_from_artifact(trt, artifact, sizes=RANGE, info=device.info, options=options)
+    assert trt.log == ["drop context"]  # the traceback still holds the others
+    del caught
+
+
 @pytest.mark.parametrize("change", [{"multiprocessors": 8}, {"memory_bytes": 7 << 30}])
 def test_boards_of_one_name_have_engines_of_their_own(artifact, change):
     assert key_of(artifact, name="Orin") != key_of(artifact, name="Orin", **change)
