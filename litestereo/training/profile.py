@@ -16,6 +16,9 @@ from litestereo.training.stages import make_run
 
 __all__ = ["profile_training"]
 
+_KERNELS_MOST = 40
+_NAME_MOST = 120
+
 
 def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, object]:
     """Time the parts of a step of `options`, each alone, after warming up.
@@ -26,7 +29,8 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
 
     Returns:
         Milliseconds of each part for one batch on one device, the pairs a second that the scenes
-        and the whole step reach, and the device's name and peak memory.
+        and the whole step reach, the device's name and peak memory, and on a GPU the longest
+        kernels of each part: name, milliseconds and launches of one batch.
 
     Raises:
         TrainingError: of another stage than the supervised one.
@@ -55,9 +59,30 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
     if run.group.device.type == "cuda":
         result["device"] = torch.cuda.get_device_name(run.group.device)
         result["peak_gib"] = round(torch.cuda.max_memory_allocated(run.group.device) / 2**30, 2)
+        result["kernels"] = {
+            name.removesuffix("_ms"): _kernels(part)
+            for name, part in parts.items()
+            if name != "scenes_ms"
+        }
     else:
         result["device"] = "cpu"
     return result
+
+
+def _kernels(part: Callable[[], object]) -> list[tuple[str, float, int]]:
+    """Return the longest kernels of one call, and last the sum of all."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        part()
+        torch.cuda.synchronize()
+    found = [
+        (event.key[:_NAME_MOST], round(event.self_device_time_total / 1000, 3), event.count)
+        for event in profile.key_averages()
+        if event.self_device_time_total > 0
+    ]
+    found.sort(key=lambda kernel: -kernel[1])
+    total = ("all", round(sum(kernel[1] for kernel in found), 3), sum(k[2] for k in found))
+    return [*found[:_KERNELS_MOST], total]
 
 
 def _median_ms(part: Callable[[], object], repeats: int, device: torch.device) -> float:
