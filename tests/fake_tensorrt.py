@@ -33,6 +33,7 @@ class State:
     null_builder = False
     null_context = False
     refuse_shape = False
+    unknown_shapes = ()  # what infer_shapes leaves open
     layers = None  # the inspector's; default all FP32
     refuse_execution = False
     io_types = None
@@ -282,23 +283,29 @@ class Inspector:
         self.trt = trt
 
     def get_engine_information(self, kind):
-        """Like the real one, tell no formats of open shapes."""
+        """Like TensorRT 8.6, tell no formats of shapes that are open or not inferred yet."""
         full = {"Name": "a", "LayerType": "kgen", "Outputs": [{"Format/Datatype": "Float"}]}
         layers = self.trt.state.layers or [full]
         profiles = self.trt.builds[-1][1].profiles if self.trt.builds else []
         is_open = any(len(set(shapes)) > 1 for p in profiles for shapes in p.shapes.values())
-        if is_open and not (self.execution_context and len(self.execution_context.shapes) == 2):
+        if is_open and not (self.execution_context and self.execution_context.inferred):
             layers = [{**layer, "Outputs": [{"Format/Datatype": "N/A"}]} for layer in layers]
         return json.dumps({"Layers": layers})
 
 
 class Context:
     def __init__(self, trt):
-        self.trt, self.addresses, self.shapes = trt, {}, {}
+        self.trt, self.addresses, self.shapes, self.inferred = trt, {}, {}, False
 
     def set_input_shape(self, name, shape):
         self.shapes[name] = tuple(shape)
         return not self.trt.state.refuse_shape
+
+    def infer_shapes(self):
+        open_ones = sorted({"left", "right"} - self.shapes.keys())
+        open_ones += [*self.trt.state.unknown_shapes]
+        self.inferred = not open_ones
+        return open_ones
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address

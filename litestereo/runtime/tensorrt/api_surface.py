@@ -92,6 +92,7 @@ BUILDER: dict[str, frozenset[str]] = {
         }
     ),
     "ICudaEngine": frozenset({"create_engine_inspector"}),
+    "IExecutionContext": frozenset({"infer_shapes"}),
     "ILayer": frozenset(
         {
             *("get_input", "get_output", "name", "num_inputs", "num_outputs"),

@@ -185,9 +185,16 @@ def attest(
 
 
 def _context_of(trt: Any, engine: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
-    """Return an execution context whose pictures are of `size`."""
+    """Return an execution context whose pictures are of `size`, and which knows all its shapes."""
+    words = own_words(trt)[1]
     try:
-        return sized_context(engine, size, words=own_words(trt)[1])
+        context = sized_context(engine, size, words=words)
+        # TensorRT 8.6 tells formats of a context only after this; setting the shapes is not enough.
+        unknown = context.infer_shapes()
+        if unknown:
+            del context  # now: the error's traceback would let it outlive its engine
+            raise EngineError(f"the shapes of {', '.join(unknown)} stay open: {words.words()}")
+        return context
     except EngineError as error:
         raise EngineError(
             f"the engine cannot be looked at with pictures of {size[0]}x{size[1]}: {error}; free "

@@ -65,6 +65,11 @@ def test_a_size_that_an_engine_refuses_is_told_and_its_context_is_gone_before_it
     del caught
 
 
+def test_shapes_that_stay_open_are_told(artifact):
+    with pytest.raises(EngineError, match=r"pictures of 64x96: the shapes of right stay open"):
+        built(artifact, unknown_shapes=["right"])
+
+
 @pytest.mark.parametrize("change", [{"multiprocessors": 8}, {"memory_bytes": 7 << 30}])
 def test_boards_of_one_name_have_engines_of_their_own(artifact, change):
     assert key_of(artifact, name="Orin") != key_of(artifact, name="Orin", **change)
