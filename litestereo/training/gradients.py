@@ -1,8 +1,5 @@
 """Loss and gradients of a batch, launched kernel by kernel or replayed as one CUDA graph.
 
-A light network's kernels are done sooner than Python launches the next one: a step on a large GPU
-waits for the host. A CUDA graph is recorded once and launched as a whole.
-
 Several processes that replay average their gradients afterwards: DistributedDataParallel does it
 from hooks of the backward pass, which a replay does not run.
 """
@@ -16,14 +13,12 @@ from torch import Tensor, nn
 
 from litestereo.errors import TrainingError
 from litestereo.training.objective import SelfDistillation
+from litestereo.training.recording import record
 
 if TYPE_CHECKING:
     from litestereo.training.group import Group
 
 __all__ = ["AveragedGradients", "Gradients", "ReplayedGradients", "check_replay"]
-
-# Of libraries that choose kernels and take memory in their first calls, which no graph may record.
-_WARM_UP_CALLS = 3
 
 _Answer = tuple[Tensor, dict[str, Tensor]]
 
@@ -79,13 +74,7 @@ class ReplayedGradients(Gradients):
         """
         if self._recorded is None:
             self._batch = tuple(tensor.clone() for tensor in batch)
-            try:
-                self._recorded = self._record()
-            except RuntimeError as error:
-                raise TrainingError(
-                    f"the step cannot be recorded as a CUDA graph ({error}); train without "
-                    "--cuda-graph"
-                ) from error
+            self._recorded = self._record()
         for kept, given in zip(self._batch, batch, strict=True):
             kept.copy_(given)
         graph, answer = self._recorded
@@ -96,23 +85,17 @@ class ReplayedGradients(Gradients):
         run = super().__call__
         buffers = list(self.module.buffers())
         before = [buffer.clone() for buffer in buffers]
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP_CALLS):
-                run(*self._batch)
-        torch.cuda.current_stream().wait_stream(aside)
-        with torch.no_grad():  # warming up counted as batches in the norms' statistics
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
-        graph = torch.cuda.CUDAGraph()
-        # Gradients that are None here are made in the graph's own memory, and each replay writes
-        # them anew.
-        self.module.zero_grad(set_to_none=True)
-        # Of this thread alone: NCCL's watches over its events at any moment, which would fail.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            answer = run(*self._batch)
-        return graph, answer
+
+        def ready() -> None:
+            with torch.no_grad():  # warming up counted as batches in the norms' statistics
+                for buffer, value in zip(buffers, before, strict=True):
+                    buffer.copy_(value)
+            # Gradients that are None here are made in the graph's own memory, and each replay
+            # writes them anew.
+            self.module.zero_grad(set_to_none=True)
+
+        what = "the step (train without --cuda-graph)"
+        return record(lambda: run(*self._batch), what=what, ready=ready)
 
 
 class AveragedGradients(Gradients):

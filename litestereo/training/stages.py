@@ -203,6 +203,7 @@ def _rendered(options: TrainOptions, group: Group, step: int) -> SceneStream:
         max_disparity_px=options.max_disparity_px,
         samples=options.samples,
         compiled=options.compile_renderer,
+        recorded=options.compile_renderer and group.device.type == "cuda",
     )
 
 

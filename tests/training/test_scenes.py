@@ -1,6 +1,7 @@
 """Rendered scenes: exact geometry, honest occlusion, reproducible, and as varied as promised."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -90,7 +91,7 @@ def test_relief_is_solved_exactly(atlas):
 
 def test_visible_agrees_with_the_right_views_own_geometry(atlas):
     """A pixel hidden from the right eye has something nearer, or the picture's end, in its way."""
-    seen = rendered(matte(scenes(atlas, batch=6, seed=3)), atlas)
+    seen = rendered(matte(scenes(atlas, batch=16, seed=3)), atlas)
     column = torch.arange(SIZE[1]) - seen.disparity_px
     assert not seen.visible[column < 0].any()
     share = seen.visible.float().mean()
@@ -112,6 +113,19 @@ def test_equal_seeds_give_equal_batches_and_others_do_not(atlas):
 
     assert torch.equal(first(1).left, first(1).left)
     assert not torch.equal(first(1).left, first(2).left)
+
+
+@pytest.mark.gpu
+def test_replayed_scenes_are_the_launched_ones(atlas):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here")
+    there = replace(atlas, texels=atlas.texels.cuda(), outlines=atlas.outlines.cuda())
+    streams = [SceneStream(there, batch=2, size=SIZE, seed=6, recorded=r) for r in (True, False)]
+    replayed, launched = ([stream.next() for _ in range(6)] for stream in streams)
+    for k in range(3):  # three went into warming up, and recording draws nothing
+        assert torch.equal(replayed[k].disparity_px, launched[k + 3].disparity_px)
+        assert (replayed[k].left - launched[k + 3].left).abs().mean() < 0.01
+    assert len({float(batch.left.sum()) for batch in replayed}) == 6
 
 
 def test_pictures_are_whole_numbers_in_range(atlas):

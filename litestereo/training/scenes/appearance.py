@@ -80,7 +80,7 @@ def materials(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str
         "texture": torch.where(photo, of_photos, made),
         "uv": torch.cat([density[..., None], rotation[..., None], offset], -1),
         "paint": torch.cat([base, contrast[..., None], detail[..., None]], -1),
-        "gloss": gloss * torch.tensor([0.6, 0.45], device=draw.device),
+        "gloss": gloss * draw.constant(0.6, 0.45),
     }
 
 
@@ -94,7 +94,7 @@ def lights(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str, T
         depth: (B, P) in baselines.
     """
     batch = frame.mode.shape[0]
-    toward = draw.normal(batch, 3) + torch.tensor([0.0, -1.0, -1.0], device=draw.device)
+    toward = draw.normal(batch, 3) + draw.constant(0.0, -1.0, -1.0)
     toward = toward / toward.norm(dim=1, keepdim=True).clamp(min=1e-3)
     ambient = draw.uniform(batch, 1, low=0.35, high=0.95)
     scene_width = depth.median(dim=1).values * frame.width / frame.focal

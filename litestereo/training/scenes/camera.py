@@ -166,7 +166,7 @@ def grey(draw: Draw, pair: Tensor) -> Tensor:
         draw: where random numbers come from.
         pair: (B, 2, 3, H, W) float, left and right of each rig, 0 to 1.
     """
-    weights = torch.tensor(_LUMA, device=pair.device).view(1, 1, 3, 1, 1)
+    weights = draw.constant(*_LUMA).view(1, 1, 3, 1, 1)
     brightness = (pair * weights).sum(2, keepdim=True).expand_as(pair)
     return torch.where(draw.chance(pair.shape[0], 1, 1, 1, 1, p=0.12), brightness, pair)
 
@@ -182,7 +182,7 @@ def jpeg(draw: Draw, pair: Tensor) -> Tensor:
     chosen = draw.chance(batch, p=0.25)
     quality = draw.uniform(batch, low=40.0, high=95.0)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50).view(-1, 1, 1, 1, 1, 1, 1)
-    table = torch.tensor(_QUANTISATION, device=pair.device).view(8, 1, 8)
+    table = draw.constant(*_QUANTISATION).view(8, 1, 8)
     step = (table * scale).clamp(min=1.0) / 255
     blocks = pair.reshape(batch, 2, 3, height // 8, 8, width // 8, 8)
     transform = _cosines(pair.device)

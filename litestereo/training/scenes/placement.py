@@ -131,7 +131,7 @@ def _object_extents(draw: Draw, frame: Frame, depth: Tensor) -> Tensor:
 def _object_angles(draw: Draw, frame: Frame) -> Tensor:
     """Free in clutter, upright in rooms and streets."""
     batch = frame.mode.shape[0]
-    spread = torch.tensor([0.65, 0.35, 0.3, 0.3], device=draw.device)[frame.mode]
+    spread = draw.constant(0.65, 0.35, 0.3, 0.3)[frame.mode]
     tilt = draw.normal(batch, COUNT, 2) * spread[:, None, None]
     tilt[:, BOXES] = draw.uniform(batch, BOXES.stop - BOXES.start, 2, low=-math.pi, high=math.pi)
     roll = draw.uniform(batch, COUNT, low=-math.pi, high=math.pi)
@@ -174,7 +174,7 @@ def place_planes(draw: Draw, frame: Frame, poses: Poses) -> None:
     # Some clutter floats before the sky alone: a photo at infinity, as behind a window. Weights
     # that saw too little of it put it among the objects: 40 px off in two SceneFlow pairs.
     open_air = closed & draw.chance(batch, p=0.22)
-    poses.place(WALL, open_air, centre=torch.tensor(OUT_OF_SIGHT, device=draw.device))
+    poses.place(WALL, open_air, centre=draw.constant(*OUT_OF_SIGHT))
 
     supported = (closed & draw.chance(batch, p=0.45)) | frame.is_mode(STREET)
     drop = (frame.height - frame.principal[:, 1]) / frame.nearest_px
@@ -221,15 +221,11 @@ def place_room(draw: Draw, frame: Frame, poses: Poses) -> None:
     floor = frame.height / frame.nearest_px * draw.uniform(batch, low=0.7, high=1.6)
     half_height = torch.maximum(floor, torch.full_like(floor, 2.5))
     reach = torch.stack([half_width, half_height, far], -1)
-    shift = (
-        draw.uniform(batch, 3, low=-0.35, high=0.35)
-        * reach
-        * torch.tensor([1.0, 0.6, 0.2], device=draw.device)
-    )
-    turn = draw.normal(batch, 3) * torch.tensor([0.25, 0.12, 0.03], device=draw.device)
+    shift = draw.uniform(batch, 3, low=-0.35, high=0.35) * reach * draw.constant(1.0, 0.6, 0.2)
+    turn = draw.normal(batch, 3) * draw.constant(0.25, 0.12, 0.03)
     inside = frame.is_mode(INDOOR)
     index = ROOM.start
-    away = torch.tensor(OUT_OF_SIGHT, device=draw.device).expand(batch, 3)
+    away = draw.constant(*OUT_OF_SIGHT).expand(batch, 3)
     poses.depth[:, index] = far * 0.7
     poses.centre[:, index] = torch.where(inside[:, None], shift, away)
     poses.extent[:, index] = reach
@@ -287,7 +283,7 @@ def thin_out(draw: Draw, poses: Poses) -> None:
     hidden = draw.uniform(batch, COUNT) > draw.log_uniform(batch, 1, low=0.08, high=1.5)
     hidden[:, : SIDE_WALLS.stop] = False
     hidden[:, ROOM] = False
-    away = torch.tensor(OUT_OF_SIGHT, device=draw.device)
+    away = draw.constant(*OUT_OF_SIGHT)
     poses.centre = torch.where(hidden[..., None], away, poses.centre)
 
 

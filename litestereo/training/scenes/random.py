@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ class Draw:
         """
         self.device = torch.device(device)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        self._constants: dict[tuple[Any, ...], Tensor] = {}
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draw uniformly from [low, high).
@@ -78,7 +81,18 @@ class Draw:
             weights: 0 or more; they need not sum to 1.
             shape: of the tensor.
         """
-        probabilities = torch.tensor(weights, device=self.device)
-        count = math.prod(shape)
-        picked = torch.multinomial(probabilities, count, replacement=True, generator=self.generator)
-        return picked.reshape(shape)
+        total, bounds = sum(weights), list(accumulate(weights))[:-1]
+        drawn = self.uniform(*shape, high=total)[..., None]
+        return (drawn >= self.constant(*bounds)).sum(-1)
+
+    def constant(self, *values: float | tuple[float, ...]) -> Tensor:
+        """Return the same float32 tensor for the same values.
+
+        Recorded work cannot make one from numbers, which would be a copy that it waits for.
+
+        Args:
+            values: numbers, or tuples of them.
+        """
+        if values not in self._constants:
+            self._constants[values] = torch.tensor(values, dtype=torch.float32, device=self.device)
+        return self._constants[values]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from litestereo.errors import InputError
+from litestereo.training.recording import record
 from litestereo.training.scenes.camera import expose
 from litestereo.training.scenes.layout import sample_scenes
 from litestereo.training.scenes.random import Draw
@@ -49,6 +50,7 @@ class SceneStream:
         max_disparity_px: float = 190.0,
         samples: int = 1,
         compiled: bool = False,
+        recorded: bool = False,
     ) -> None:
         """Prepare a stream.
 
@@ -60,6 +62,8 @@ class SceneStream:
             max_disparity_px: no disparity is larger.
             samples: colour samples for each pixel (1 or 2).
             compiled: fuse the renderer with torch.compile; worth it on a GPU.
+            recorded: replay the making of a batch as one CUDA graph: thousands of small kernels
+                lay a scene out, and launching them takes longer than all the rest.
 
         Raises:
             InputError: `size` is not in multiples of 32.
@@ -73,11 +77,29 @@ class SceneStream:
         self._render: Callable[..., Rendered] = (
             torch.compile(render, dynamic=False) if compiled else render
         )
+        self._make: Callable[[], Batch] = self._replayed if recorded else self._launched
+        self._recorded: tuple[torch.cuda.CUDAGraph, Batch] | None = None
 
     @torch.no_grad()
     def next(self) -> Batch:
-        """Render the next batch."""
+        """Render the next batch.
+
+        Raises:
+            TrainingError: it cannot be recorded.
+        """
+        return self._make()
+
+    def _launched(self) -> Batch:
         return self.expose(self.see(self.sample()))
+
+    def _replayed(self) -> Batch:
+        if self._recorded is None:
+            what = "the scenes (train with --no-compile-renderer)"
+            generators = [self._draw.generator]
+            self._recorded = record(self._launched, what=what, generators=generators)
+        graph, batch = self._recorded
+        graph.replay()
+        return Batch(*(getattr(batch, field.name).clone() for field in fields(batch)))
 
     @torch.no_grad()
     def sample(self) -> Scene:

@@ -1,0 +1,57 @@
+"""Work of a GPU that is recorded once, as a CUDA graph, and launched as a whole.
+
+Where kernels are done sooner than Python launches the next one, the GPU waits for the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+
+from litestereo.errors import TrainingError
+
+__all__ = ["record"]
+
+# Of libraries that choose kernels and take memory in their first calls, which no graph may record.
+_WARM_UP_CALLS = 3
+
+_Answer = TypeVar("_Answer")
+
+
+def record(
+    run: Callable[[], _Answer],
+    *,
+    what: str,
+    generators: Sequence[torch.Generator] = (),
+    ready: Callable[[], None] = lambda: None,
+) -> tuple[torch.cuda.CUDAGraph, _Answer]:
+    """Warm `run` up and record it; its answer's memory is written anew by each replay.
+
+    Args:
+        run: what is recorded; nothing in it may wait for the GPU.
+        what: is recorded, and how to do without it, for the message.
+        generators: that it draws from; each replay goes on drawing.
+        ready: is called between warming up and recording.
+
+    Raises:
+        TrainingError: it cannot be recorded.
+    """
+    try:
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UP_CALLS):
+                run()
+        torch.cuda.current_stream().wait_stream(aside)
+        ready()
+        graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            graph.register_generator_state(generator)
+        # Of this thread alone: NCCL's watches over its events at any moment, which would fail.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            answer = run()
+    except RuntimeError as error:
+        raise TrainingError(f"{what}: cannot be recorded as a CUDA graph ({error})") from error
+    return graph, answer
