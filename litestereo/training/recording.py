@@ -39,6 +39,8 @@ def record(
         TrainingError: it cannot be recorded.
     """
     try:
+        # A stream of its own: cuBLAS has one workspace for each, which two graphs recorded on one
+        # stream would share, and spoil for each other where they run at once (PyTorch #193402).
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -50,7 +52,7 @@ def record(
         for generator in generators:
             graph.register_generator_state(generator)
         # Of this thread alone: NCCL's watches over its events at any moment, which would fail.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             answer = run()
     except RuntimeError as error:
         raise TrainingError(f"{what}: cannot be recorded as a CUDA graph ({error})") from error

@@ -71,15 +71,25 @@ def materials(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str
         draw.uniform(batch, COUNT, high=0.08),
         draw.uniform(batch, COUNT, low=0.35, high=1.25),
     )
-    base = draw.uniform(batch, COUNT, 1, low=0.12, high=0.75) + draw.normal(
-        batch, COUNT, 3, std=0.06
+    # Things made by people, and many others, are of one colour: their ends are seen by it.
+    tinted = draw.chance(batch, COUNT, p=0.5)
+    tint = draw.normal(batch, COUNT, 3) * torch.where(tinted, 0.16, 0.06)[..., None]
+    base = draw.uniform(batch, COUNT, 1, low=0.12, high=0.75) + tint
+    chroma = torch.where(tinted, draw.uniform(batch, COUNT, high=0.35), 1.0)
+    detail = torch.where(
+        plain, draw.uniform(batch, COUNT, high=0.12), draw.uniform(batch, COUNT, high=0.9)
     )
-    detail = draw.uniform(batch, COUNT, high=0.9) * ~plain
+    # Stains are larger than what they lie on, grain is as fine as it.
+    detail_scale = torch.where(
+        draw.chance(batch, COUNT, p=0.5),
+        draw.log_uniform(batch, COUNT, low=0.12, high=0.3),
+        draw.log_uniform(batch, COUNT, low=0.8, high=2.5),
+    )
     gloss = draw.uniform(batch, COUNT, 2) * draw.chance(batch, COUNT, 2, p=0.12)
     return {
         "texture": torch.where(photo, of_photos, made),
         "uv": torch.cat([density[..., None], rotation[..., None], offset], -1),
-        "paint": torch.cat([base, contrast[..., None], detail[..., None]], -1),
+        "paint": torch.cat([base, torch.stack([contrast, detail, chroma, detail_scale], -1)], -1),
         "gloss": gloss * draw.constant(0.6, 0.45),
     }
 

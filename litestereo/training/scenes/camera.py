@@ -16,6 +16,7 @@ from litestereo.training.scenes.random import Draw
 __all__ = ["blur", "expose", "grey", "jpeg", "noise", "per_eye", "sharpen", "vignette"]
 
 _LUMA = (0.299, 0.587, 0.114)
+_TOE, _SHOULDER = 0.06, 0.75  # where straight lines of brightness bend
 # Annex K of ITU-T T.81: the luminance table that most encoders scale by quality.
 _QUANTISATION = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -80,7 +81,17 @@ def _tone(draw: Draw, pair: Tensor) -> Tensor:
     gamma = per_eye(
         draw.normal(batch, 1, 1, std=0.18), draw.normal(batch, 2, 1, std=0.06) * differs
     )
-    return (pair.clamp(min=1e-4) * (gain + white).exp()) ** gamma.exp()
+    exposed = pair * (gain + white).exp()
+    film = draw.chance(batch, 1, 1, 1, 1, p=0.8)
+    return torch.where(film, _film(exposed), exposed).clamp(min=1e-4) ** gamma.exp()
+
+
+def _film(exposed: Tensor) -> Tensor:
+    """Bend both ends, as sensors' curves do: what is very dark or bright keeps some texture."""
+    toe, shoulder = _TOE, 1 - _SHOULDER
+    dark = toe * ((exposed - toe).clamp(max=0) / toe).exp()
+    bright = 1 - shoulder * (-(exposed - _SHOULDER).clamp(min=0) / shoulder).exp()
+    return torch.where(exposed < toe, dark, torch.where(exposed > _SHOULDER, bright, exposed))
 
 
 def _contrast(draw: Draw, pair: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ class Scene:
         waves: (B, P, 2, 4) relief of patches: amplitude, two wave numbers, phase in local units.
         texture: (B, P, 2) texture numbers of colour and of detail.
         uv: (B, P, 4) texels per baseline, rotation (rad), offset of column and row in texels.
-        paint: (B, P, 5) base colour RGB, texture contrast, detail contrast.
+        paint: (B, P, 7) base colour RGB; contrast of the texture and of the detail; share of the
+            texture's colourfulness that is left; the detail's texels per texel of the texture.
         gloss: (B, P, 2) strength of the highlight, share of mirror reflection.
         light: (B, 4) unit vector towards the light, ambient share.
         shadow: (B, 10) three wave vectors (9) of the shadow pattern, depth of the shadows.

@@ -50,13 +50,15 @@ def shade(
     colour = atlas.sample(texture[..., 0], u, v, lod)
     mirror_u, mirror_v = _mirrored(normal, ray_x, ray_y, atlas.size)
     mirrored = gloss[..., 1] > 0
+    base, (contrast, detail_contrast, chroma, scale) = paint[..., :3], paint[..., 3:].unbind(-1)
     detail = atlas.sample(
         texture[..., 1],
-        torch.where(mirrored, mirror_u, u * 0.17),
-        torch.where(mirrored, mirror_v, v * 0.17),
-        torch.where(mirrored, torch.full_like(lod, 1.0), lod - 2.5),
+        torch.where(mirrored, mirror_u, u * scale),
+        torch.where(mirrored, mirror_v, v * scale),
+        torch.where(mirrored, torch.full_like(lod, 1.0), lod + scale.log2()),
     )
-    base, contrast, detail_contrast = paint[..., :3], paint[..., 3], paint[..., 4]
+    grey = colour.mean(0)
+    colour = grey + chroma * (colour - grey)
     albedo = base.movedim(-1, 0) + contrast * (colour - 0.45)
     share = torch.where(mirrored, gloss[..., 1], torch.zeros_like(lod))
     albedo = albedo * (1 + torch.where(mirrored, 0.0, detail_contrast) * (detail - 0.45))
