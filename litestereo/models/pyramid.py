@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litestereo.models.fasternet import FasterNetBackbone
@@ -16,9 +18,26 @@ Features = tuple[Tensor, Tensor, Tensor, Tensor]
 """Maps of one batch at 1/4, 1/8, 1/16 and 1/32, finest first."""
 
 
+class _ReplicatingConv2d(nn.Conv2d):
+    """A 3x3 convolution, padding 1 by the border's own values.
+
+    Training puts the border together itself: torch.compile takes the gradient of PyTorch's
+    replicating pad to be laid out otherwise than it is (seen with torch 2.13 on a CPU).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1, padding_mode="replicate", bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        rows = torch.cat([input[:, :, :1], input, input[:, :, -1:]], 2)
+        padded = torch.cat([rows[..., :1], rows, rows[..., -1:]], 3)
+        return F.conv2d(padded, self.weight)
+
+
 def _out_conv(channels: int) -> ConvBlock:
-    conv = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate", bias=False)
-    return ConvBlock(conv, InstanceNorm())
+    return ConvBlock(_ReplicatingConv2d(channels), InstanceNorm())
 
 
 class MobileNetPyramid(MobileNetBackbone):

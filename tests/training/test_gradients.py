@@ -1,6 +1,7 @@
 """Gradients: replayed as launched, compiled or not, and averaged over processes as DDP does it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from litestereo.assets import bundled_artifact
 from litestereo.errors import TrainingError
-from litestereo.training.gradients import check_replay
+from litestereo.training.gradients import Gradients, check_replay
 from litestereo.training.group import Group
 from litestereo.training.objective import SelfDistillation, Supervised
 from litestereo.training.options import TrainOptions
-from litestereo.training.stages import make_run, train
+from litestereo.training.stages import make_run, start_network, train
 
 TESTS = Path(__file__).parents[1]
 TINY = {"batch": 2, "height": 64, "width": 128, "texture_size": 64, "compile_renderer": False}
@@ -56,6 +58,35 @@ def test_replayed_steps_learn_as_launched_ones(tmp_path, compiled):
         counted = [count for name, count in buffers if name.endswith("batches_tracked")]
         assert {int(count) for count in counted} == {6}  # warming up is not counted
     np.testing.assert_allclose(errors[1], errors[0], rtol=0.05)
+
+
+def gradients_of(module, batch):
+    Gradients(module)(*batch)
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own change from version to version
+def test_a_compiled_step_has_the_gradients_of_a_launched_one():
+    """All of LAS1 at once: its parts, compiled alone, were right where the whole was not."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not shutil.which("g++"):
+        pytest.skip("torch.compile needs g++ for a CPU")
+    rng = torch.Generator().manual_seed(0)
+    left, right = (torch.rand(2, 3, 64, 128, generator=rng) * 255 for _ in range(2))
+    truth = torch.rand(2, 1, 64, 128, generator=rng) * 40
+    batch = [t.to(device) for t in (left, right, truth)]
+    module = Supervised(start_network("las1", bundled_artifact("las1"))).to(device).train()
+    launched = gradients_of(module, batch)
+    module.compile()
+    compiled = gradients_of(module, batch)
+    assert compiled.keys() == launched.keys()
+    share = 0.1 if device == "cuda" else 0.01  # bfloat16 there
+    least = 1e-4 * max(float(gradient.norm()) for gradient in launched.values())
+    far = {
+        name: float((compiled[name] - gradient).norm() / (gradient.norm() + least))
+        for name, gradient in launched.items()
+    }
+    assert max(far.values()) < share, sorted(far.items(), key=lambda item: -item[1])[:5]
 
 
 AVERAGE = """
