@@ -6,6 +6,7 @@ from hooks of the backward pass, which a replay does not run.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,10 @@ from litestereo.training.recording import record
 if TYPE_CHECKING:
     from litestereo.training.group import Group
 
-__all__ = ["AveragedGradients", "Gradients", "ReplayedGradients", "check_replay"]
+__all__ = ["AveragedGradients", "Gradients", "ReplayedGradients", "check_compiled", "check_replay"]
+
+# Half precision and another order of sums change a gradient by some hundredths of its length.
+_COMPILED_MAY_DIFFER = 0.2
 
 _Answer = tuple[Tensor, dict[str, Tensor]]
 
@@ -87,9 +91,7 @@ class ReplayedGradients(Gradients):
         before = [buffer.clone() for buffer in buffers]
 
         def ready() -> None:
-            with torch.no_grad():  # warming up counted as batches in the norms' statistics
-                for buffer, value in zip(buffers, before, strict=True):
-                    buffer.copy_(value)
+            _restore(buffers, before)
             # Gradients that are None here are made in the graph's own memory, and each replay
             # writes them anew.
             self.module.zero_grad(set_to_none=True)
@@ -139,6 +141,51 @@ class AveragedGradients(Gradients):
         # Back to where they were, as a replay writes there.
         torch._foreach_copy_(own, self._parts)
         return answer
+
+
+@torch.no_grad()
+def _restore(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Undo what calls have added to the norms' statistics.
+
+    Args:
+        buffers: of a module.
+        before: their values.
+    """
+    for buffer, value in zip(buffers, before, strict=True):
+        buffer.copy_(value)
+
+
+def check_compiled(module: nn.Module, *batch: Tensor) -> None:
+    """Compare a compiled module's gradients with those of its Python code, on one batch.
+
+    torch.compile has made wrong ones of a network that it compiled without a word: training then
+    destroys the weights that it began with.
+
+    Args:
+        module: on which `compile` was called; draws no random numbers.
+        batch: what it takes.
+
+    Raises:
+        TrainingError: they differ by more than rounding does.
+    """
+    buffers = list(module.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    compiled, launched = (_gradient(call, module, batch) for call in (module, module.forward))
+    _restore(buffers, before)
+    module.zero_grad(set_to_none=True)
+    apart = float((compiled - launched).norm() / launched.norm().clamp(min=1e-12))
+    if not apart < _COMPILED_MAY_DIFFER:
+        raise TrainingError(
+            f"torch.compile ({torch.__version__}) gives gradients that are {apart:.1f} of their "
+            "length off those of the network itself; train without --compile"
+        )
+
+
+def _gradient(call: Callable[..., _Answer], module: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    """Return the gradients of all parameters as one vector."""
+    module.zero_grad(set_to_none=True)
+    torch.autograd.backward(call(*batch)[0])
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
 
 def check_replay(module: nn.Module, group: Group) -> None:

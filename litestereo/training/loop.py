@@ -17,11 +17,13 @@ from litestereo.training.gradients import (
     AveragedGradients,
     Gradients,
     ReplayedGradients,
+    check_compiled,
     check_replay,
 )
 from litestereo.training.group import Group
 from litestereo.training.identity import identity_of
 from litestereo.training.journal import Journal
+from litestereo.training.objective import SelfDistillation
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
 from litestereo.training.schedule import Schedule
@@ -102,6 +104,8 @@ class TrainingRun:
         self.source = source(self.done.step)
         self.module = objective(network, self.done.step)
         self.gradients = self._gradients_of(self.module)
+        draws = isinstance(self.module, SelfDistillation)  # so that no two gradients are alike
+        self._to_check = options.compile_network and not draws
         self.watch = watch
         self.skipped = torch.zeros((), device=device)
         self.saved = time.monotonic()
@@ -137,7 +141,8 @@ class TrainingRun:
         """Make steps until the end of the schedule or of the sitting; return the last log line.
 
         Raises:
-            TrainingError: the gradients stay without a finite value, or the averaged weights do.
+            TrainingError: the gradients stay without a finite value, or the averaged weights do, or
+                compiling the network changes its gradients.
         """
         if self.group.rank == 0:
             self.options.output.mkdir(parents=True, exist_ok=True)
@@ -217,6 +222,9 @@ class TrainingRun:
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)
+        if self._to_check:
+            check_compiled(self.module, left, right, batch.disparity_px)
+            self._to_check = False
         self.statistics.keep()
         loss, metrics = self.gradients(left, right, batch.disparity_px)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)

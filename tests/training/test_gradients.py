@@ -13,7 +13,7 @@ import torch
 
 from litestereo.assets import bundled_artifact
 from litestereo.errors import TrainingError
-from litestereo.training.gradients import Gradients, check_replay
+from litestereo.training.gradients import Gradients, check_compiled, check_replay
 from litestereo.training.group import Group
 from litestereo.training.objective import SelfDistillation, Supervised
 from litestereo.training.options import TrainOptions
@@ -58,6 +58,34 @@ def test_replayed_steps_learn_as_launched_ones(tmp_path, compiled):
         counted = [count for name, count in buffers if name.endswith("batches_tracked")]
         assert {int(count) for count in counted} == {6}  # warming up is not counted
     np.testing.assert_allclose(errors[1], errors[0], rtol=0.05)
+
+
+class Doubled(torch.nn.Module):
+    """As if compiled to something else: calling it gives another loss than its own code."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor, self.weight = factor, torch.nn.Parameter(torch.ones(3))
+        self.norm = torch.nn.BatchNorm1d(3)
+
+    def forward(self, values):
+        return (self.norm(values) * self.weight * values).sum(), {}
+
+    def __call__(self, values):
+        loss, metrics = self.forward(values)
+        return self.factor * loss, metrics
+
+
+def test_a_compiled_module_with_other_gradients_is_refused():
+    values = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+    for factor in (1.0, 1.05):
+        module = Doubled(factor)
+        check_compiled(module, values)
+        assert int(module.norm.num_batches_tracked) == 0
+        assert all(parameter.grad is None for parameter in module.parameters())
+    for factor in (2.0, -1.0, float("nan")):
+        with pytest.raises(TrainingError, match=r"off those of the network.*without --compile"):
+            check_compiled(Doubled(factor), values)
 
 
 def gradients_of(module, batch):
