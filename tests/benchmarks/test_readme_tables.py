@@ -45,6 +45,8 @@ def test_a_training_run_says_what_it_was_and_what_came(path):
 def test_results_hold_nothing_else():
     others = [path for path in RESULTS.rglob("*") if path.is_file() and path.suffix != ".json"]
     assert others == []
+    for path in RESULTS.glob("profiles/*"):
+        assert_nothing_private(path)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/speed.md"])
