@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AveragedGradients", "Gradients", "ReplayedGradients", "check_compiled", "check_replay"]
 
-# Half precision and another order of sums change a gradient by some hundredths of its length.
-_COMPILED_MAY_DIFFER = 0.2
+# bfloat16 rounded at other places changes LAS1's gradient by 0.07 of its length (two pairs).
+_COMPILED_MAY_DIFFER = 0.3
 
 _Answer = tuple[Tensor, dict[str, Tensor]]
 
