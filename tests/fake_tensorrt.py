@@ -34,6 +34,7 @@ class State:
     null_context = False
     refuse_shape = False
     unknown_shapes = ()  # what infer_shapes leaves open
+    infer_fails = False
     layers = None  # the inspector's; default all FP32
     refuse_execution = False
     io_types = None
@@ -302,6 +303,8 @@ class Context:
         return not self.trt.state.refuse_shape
 
     def infer_shapes(self):
+        if self.trt.state.infer_fails:
+            raise RuntimeError("infer_shapes error code: -1")
         open_ones = sorted({"left", "right"} - self.shapes.keys())
         open_ones += [*self.trt.state.unknown_shapes]
         self.inferred = not open_ones

@@ -6,23 +6,23 @@ from hooks of the backward pass, which a replay does not run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from litestereo.errors import TrainingError
-from litestereo.training.objective import SelfDistillation
 from litestereo.training.recording import record
 
 if TYPE_CHECKING:
     from litestereo.training.group import Group
 
-__all__ = ["AveragedGradients", "Gradients", "ReplayedGradients", "check_compiled", "check_replay"]
+__all__ = ["AveragedGradients", "Gradients", "ReplayedGradients", "check_gradients", "check_replay"]
 
-# bfloat16 rounded at other places changes LAS1's gradient by 0.07 of its length (two pairs).
-_COMPILED_MAY_DIFFER = 0.3
+# How far gradients may be off, as a share of their length: of all parameters, and of one that holds
+# a hundredth of it. bfloat16 rounded at other places alone moved LAS1's by 0.07 (two pairs, a CPU).
+_MAY_DIFFER, _ONE_MAY_DIFFER, _COUNTS = 0.3, 0.8, 0.01
 
 _Answer = tuple[Tensor, dict[str, Tensor]]
 
@@ -96,8 +96,12 @@ class ReplayedGradients(Gradients):
             # writes them anew.
             self.module.zero_grad(set_to_none=True)
 
-        what = "the step (train without --cuda-graph)"
-        return record(lambda: run(*self._batch), what=what, ready=ready)
+        return record(
+            lambda: run(*self._batch),
+            what="the step",
+            instead="train without --cuda-graph",
+            ready=ready,
+        )
 
 
 class AveragedGradients(Gradients):
@@ -143,49 +147,61 @@ class AveragedGradients(Gradients):
         return answer
 
 
-@torch.no_grad()
-def _restore(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-    """Undo what calls have added to the norms' statistics.
+def check_gradients(
+    gradients: Gradients, module: nn.Module, group: Group, *batch: Tensor, instead: str
+) -> None:
+    """Compare gradients of compiled or recorded steps with those of the module's own code.
+
+    torch.compile has made wrong ones without a word, and a CUDA graph's memory can be written to by
+    others: training then destroys the weights that it began with.
 
     Args:
-        buffers: of a module.
-        before: their values.
-    """
-    for buffer, value in zip(buffers, before, strict=True):
-        buffer.copy_(value)
-
-
-def check_compiled(module: nn.Module, *batch: Tensor) -> None:
-    """Compare a compiled module's gradients with those of its Python code, on one batch.
-
-    torch.compile has made wrong ones of a network that it compiled without a word: training then
-    destroys the weights that it began with.
-
-    Args:
-        module: on which `compile` was called; draws no random numbers.
-        batch: what it takes.
+        gradients: what trains; it is called once.
+        module: what it was made of.
+        group: the processes that train together.
+        batch: what the module takes.
+        instead: how to train otherwise, for the message.
 
     Raises:
         TrainingError: they differ by more than rounding does.
     """
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     buffers = list(module.buffers())
     before = [buffer.clone() for buffer in buffers]
-    compiled, launched = (_gradient(call, module, batch) for call in (module, module.forward))
+    generator: torch.Generator | None = getattr(module, "generator", None)
+    drawn = generator.get_state() if generator else None
+    gradients(*batch)
+    used = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in named.values()])
+    if generator and drawn is not None:
+        generator.set_state(drawn)  # both calls see the same numbers
+    loss, _ = module.forward(*batch)
+    # Not by `backward`: what is recorded writes into the parameters' gradients for ever.
+    own = _flat(torch.autograd.grad(loss, tuple(named.values()), materialize_grads=True))
+    group.average(own)
     _restore(buffers, before)
-    module.zero_grad(set_to_none=True)
-    apart = float((compiled - launched).norm() / launched.norm().clamp(min=1e-12))
-    if not apart < _COMPILED_MAY_DIFFER:
+    sizes = [p.numel() for p in named.values()]
+    lengths = torch.stack(torch._foreach_norm(torch.split(own, sizes)))
+    apart = torch.stack(torch._foreach_norm(torch.split(used - own, sizes)))
+    total = lengths.norm().clamp(min=1e-12)
+    worst, index = torch.where(lengths >= _COUNTS * total, apart / lengths, -1.0).max(0)
+    whole = float(apart.norm() / total)
+    if not (whole < _MAY_DIFFER and float(worst) < _ONE_MAY_DIFFER):
         raise TrainingError(
-            f"torch.compile ({torch.__version__}) gives gradients that are {apart:.1f} of their "
-            "length off those of the network itself; train without --compile"
+            f"the gradients of these steps are not the network's own: {whole:.2f} of their length "
+            f"apart ({_MAY_DIFFER} is the most), {float(worst):.2f} at {list(named)[int(index)]} "
+            f"({_ONE_MAY_DIFFER}); {instead}, and report it with torch {torch.__version__}"
         )
 
 
-def _gradient(call: Callable[..., _Answer], module: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-    """Return the gradients of all parameters as one vector."""
-    module.zero_grad(set_to_none=True)
-    torch.autograd.backward(call(*batch)[0])
-    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().flatten() for tensor in tensors])
+
+
+@torch.no_grad()
+def _restore(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Undo what calls have added to the norms' statistics."""
+    for buffer, value in zip(buffers, before, strict=True):
+        buffer.copy_(value)
 
 
 def check_replay(module: nn.Module, group: Group) -> None:
@@ -200,7 +216,7 @@ def check_replay(module: nn.Module, group: Group) -> None:
     """
     if group.device.type != "cuda":
         raise TrainingError("--cuda-graph needs a CUDA GPU, and this run is on the CPU")
-    if isinstance(module, SelfDistillation):
+    if getattr(module, "generator", None):
         raise TrainingError(
             "self-distillation draws random numbers in each step, which a CUDA graph would repeat; "
             "leave --cuda-graph out"

@@ -17,13 +17,12 @@ from litestereo.training.gradients import (
     AveragedGradients,
     Gradients,
     ReplayedGradients,
-    check_compiled,
+    check_gradients,
     check_replay,
 )
 from litestereo.training.group import Group
 from litestereo.training.identity import identity_of
 from litestereo.training.journal import Journal
-from litestereo.training.objective import SelfDistillation
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
 from litestereo.training.schedule import Schedule
@@ -45,6 +44,8 @@ __all__ = ["Source", "TrainingRun"]
 
 _CLIP_NORM = 1.0
 _MAX_SKIPPED = 100
+# Steps after the first one when its gradients are compared again: memory may be overwritten late.
+_CHECK_AFTER = 100
 
 
 class Source(Protocol):
@@ -104,8 +105,9 @@ class TrainingRun:
         self.source = source(self.done.step)
         self.module = objective(network, self.done.step)
         self.gradients = self._gradients_of(self.module)
-        draws = isinstance(self.module, SelfDistillation)  # so that no two gradients are alike
-        self._to_check = options.compile_network and not draws
+        first = self.done.step
+        special = options.compile_network or options.cuda_graph
+        self._checked_steps = {first, first + _CHECK_AFTER} if special else set()
         self.watch = watch
         self.skipped = torch.zeros((), device=device)
         self.saved = time.monotonic()
@@ -142,7 +144,7 @@ class TrainingRun:
 
         Raises:
             TrainingError: the gradients stay without a finite value, or the averaged weights do, or
-                compiling the network changes its gradients.
+                the gradients of compiled or recorded steps are not the network's own.
         """
         if self.group.rank == 0:
             self.options.output.mkdir(parents=True, exist_ok=True)
@@ -222,9 +224,10 @@ class TrainingRun:
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)
-        if self._to_check:
-            check_compiled(self.module, left, right, batch.disparity_px)
-            self._to_check = False
+        if self.done.step in self._checked_steps:
+            instead = "train without --compile and --cuda-graph"
+            seen = (left, right, batch.disparity_px)
+            check_gradients(self.gradients, self.module, self.group, *seen, instead=instead)
         self.statistics.keep()
         loss, metrics = self.gradients(left, right, batch.disparity_px)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)

@@ -39,6 +39,7 @@ class Supervised(nn.Module):
         """
         super().__init__()
         self.network = network
+        self.generator: torch.Generator | None = None  # nothing is drawn
         self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
 
     def forward(
@@ -86,6 +87,7 @@ class SelfDistillation(nn.Module):
         # In a tuple, so that the teacher is no part of what is trained, saved or exchanged.
         self._teacher = (teacher.eval().requires_grad_(False),)
         self._draw = Draw(next(network.parameters()).device, seed=seed)
+        self.generator = self._draw.generator
         self.truth_weight, self.feature_weight = truth_weight, feature_weight
 
     def forward(

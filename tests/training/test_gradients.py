@@ -13,7 +13,7 @@ import torch
 
 from litestereo.assets import bundled_artifact
 from litestereo.errors import TrainingError
-from litestereo.training.gradients import Gradients, check_compiled, check_replay
+from litestereo.training.gradients import Gradients, check_gradients, check_replay
 from litestereo.training.group import Group
 from litestereo.training.objective import SelfDistillation, Supervised
 from litestereo.training.options import TrainOptions
@@ -60,32 +60,69 @@ def test_replayed_steps_learn_as_launched_ones(tmp_path, compiled):
     np.testing.assert_allclose(errors[1], errors[0], rtol=0.05)
 
 
-class Doubled(torch.nn.Module):
-    """As if compiled to something else: calling it gives another loss than its own code."""
+class Tiny(torch.nn.Module):
+    """A network and its loss; `small` has a tenth of the gradient's length."""
 
-    def __init__(self, factor):
+    def __init__(self):
         super().__init__()
-        self.factor, self.weight = factor, torch.nn.Parameter(torch.ones(3))
+        torch.manual_seed(0)
         self.norm = torch.nn.BatchNorm1d(3)
+        self.large, self.small = (torch.nn.Parameter(torch.rand(3)) for _ in range(2))
 
     def forward(self, values):
-        return (self.norm(values) * self.weight * values).sum(), {}
-
-    def __call__(self, values):
-        loss, metrics = self.forward(values)
-        return self.factor * loss, metrics
+        return (self.norm(values) * values * (self.large + 0.1 * self.small)).sum(), {}
 
 
-def test_a_compiled_module_with_other_gradients_is_refused():
-    values = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
-    for factor in (1.0, 1.05):
-        module = Doubled(factor)
-        check_compiled(module, values)
-        assert int(module.norm.num_batches_tracked) == 0
-        assert all(parameter.grad is None for parameter in module.parameters())
-    for factor in (2.0, -1.0, float("nan")):
-        with pytest.raises(TrainingError, match=r"off those of the network.*without --compile"):
-            check_compiled(Doubled(factor), values)
+class Bent(Gradients):
+    """Gradients that something has written to."""
+
+    def __init__(self, module, bend):
+        super().__init__(module)
+        self.bend = bend
+
+    def __call__(self, *batch):
+        answer = super().__call__(*batch)
+        self.bend(self.module)
+        return answer
+
+
+VALUES = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+
+
+def compare(module, bend):
+    gradients = Bent(module, bend)
+    check_gradients(gradients, module, Group(), VALUES, instead="train otherwise")
+
+
+def test_steps_with_the_networks_own_gradients_pass_and_leave_no_trace():
+    module = Tiny()
+    compare(module, lambda _: None)
+    compare(module, lambda module: module.large.grad.mul_(1.05))
+    assert int(module.norm.num_batches_tracked) == 0
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda module: module.small.grad.neg_(),
+        lambda module: setattr(module.small, "grad", None),
+        lambda module: module.large.grad.mul_(2.0),
+        lambda module: module.large.grad.fill_(float("nan")),
+    ],
+)
+def test_steps_with_other_gradients_are_refused(bend):
+    with pytest.raises(TrainingError, match=r"not the network's own.*train otherwise"):
+        compare(Tiny(), bend)
+
+
+def test_steps_that_draw_numbers_are_compared_with_the_same_ones():
+    class Drawing(Tiny):
+        generator = torch.Generator().manual_seed(3)
+
+        def forward(self, values):
+            return super().forward(values * torch.randn(4, 3, generator=self.generator))
+
+    compare(Drawing(), lambda _: None)
 
 
 def gradients_of(module, batch):

@@ -190,10 +190,13 @@ def _context_of(trt: Any, engine: Any, size: tuple[int, int]) -> Any:  # noqa: A
     try:
         context = sized_context(engine, size, words=words)
         # TensorRT 8.6 tells formats of a context only after this; setting the shapes is not enough.
-        unknown = context.infer_shapes()
+        try:
+            unknown = ", ".join(context.infer_shapes())
+        except RuntimeError as error:
+            unknown = f"all tensors ({error})"
         if unknown:
             del context  # now: the error's traceback would let it outlive its engine
-            raise EngineError(f"the shapes of {', '.join(unknown)} stay open: {words.words()}")
+            raise EngineError(f"the shapes of {unknown} stay open: {words.words()}")
         return context
     except EngineError as error:
         raise EngineError(

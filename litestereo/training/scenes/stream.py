@@ -94,9 +94,12 @@ class SceneStream:
 
     def _replayed(self) -> Batch:
         if self._recorded is None:
-            what = "the scenes (train with --no-compile-renderer)"
-            generators = [self._draw.generator]
-            self._recorded = record(self._launched, what=what, generators=generators)
+            self._recorded = record(
+                self._launched,
+                what="the making of scenes",
+                instead="make them without (--no-compile-renderer, recorded=False)",
+                generators=[self._draw.generator],
+            )
         graph, batch = self._recorded
         graph.replay()
         return Batch(*(getattr(batch, field.name).clone() for field in fields(batch)))

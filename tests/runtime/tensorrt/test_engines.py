@@ -65,9 +65,16 @@ def test_a_size_that_an_engine_refuses_is_told_and_its_context_is_gone_before_it
     del caught
 
 
-def test_shapes_that_stay_open_are_told(artifact):
-    with pytest.raises(EngineError, match=r"pictures of 64x96: the shapes of right stay open"):
-        built(artifact, unknown_shapes=["right"])
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ({"unknown_shapes": ["right"]}, "right"),
+        ({"infer_fails": True}, r"all tensors \(infer_.*\)"),
+    ],
+)
+def test_shapes_that_stay_open_are_told(artifact, behaviour, words):
+    with pytest.raises(EngineError, match=f"pictures of 64x96: the shapes of {words} stay open"):
+        built(artifact, **behaviour)
 
 
 @pytest.mark.parametrize("change", [{"multiprocessors": 8}, {"memory_bytes": 7 << 30}])
