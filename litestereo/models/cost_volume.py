@@ -144,9 +144,9 @@ def _conv3d_as_2d(x: Tensor, weight: Tensor) -> Tensor:
     # backward pass wrote over other memory (torch 2.13 on a CPU).
     shape = (batch, depth // slices, slices, channels, height, width)
     groups = x.transpose(1, 2).reshape(shape)
-    none = torch.zeros_like(groups[:, :1, :1])
-    before = torch.cat([none, groups[:, :-1, -1:]], 1)
-    after = torch.cat([groups[:, 1:, :1], none], 1)
+    zeros = torch.zeros_like(groups[:, :1, :1])
+    before = torch.cat([zeros, groups[:, :-1, -1:]], 1)
+    after = torch.cat([groups[:, 1:, :1], zeros], 1)
     pictures = torch.cat([before, groups, after], 2)
     pictures = pictures.reshape(-1, (slices + 2) * channels, height, width)
     # Slice i of a group looks at the slices i, i + 1 and i + 2 of what the group sees.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from litestereo.models.fasternet import FasterNetBackbone
 from litestereo.models.layers import ConvBlock, InstanceNorm, PyramidLevel

@@ -50,7 +50,8 @@ class TrainOptions:
         validate: folders of data sets that the averaged weights are scored on; never trained on.
         validate_minutes: between two such scores.
         compile_renderer: fuse the renderer with torch.compile: about a minute at the start, and
-            many times the speed after it.
+            many times the speed after it. On a GPU the making of a batch is then recorded as one
+            CUDA graph, too, and replayed.
         compile_network: likewise the network.
         cuda_graph: record forward and backward pass, compiled or not, as one CUDA graph on each GPU
             and replay it; not in self-distillation, which draws random numbers in between.

@@ -29,7 +29,7 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
 
     Returns:
         Milliseconds of each part for one batch on one device, the pairs a second that the scenes
-        and the whole step reach, the device's name and peak memory, and on a GPU the longest
+        reach, and the whole step would one after the other, the device's name and peak memory, and on a GPU the longest
         kernels of each part: name, milliseconds and launches of one batch.
 
     Raises:
@@ -75,13 +75,13 @@ def _kernels(part: Callable[[], object]) -> list[tuple[str, float, int]]:
     with torch.profiler.profile(activities=activities) as profile:
         part()
         torch.cuda.synchronize()
-    found = [
+    found = [  # memory that is copied or filled counts, too
         (event.key[:_NAME_MOST], round(event.self_device_time_total / 1000, 3), event.count)
         for event in profile.key_averages()
         if event.self_device_time_total > 0
     ]
-    found.sort(key=lambda kernel: -kernel[1])
-    total = ("all", round(sum(kernel[1] for kernel in found), 3), sum(k[2] for k in found))
+    found.sort(key=lambda row: -row[1])
+    total = ("all", round(sum(row[1] for row in found), 3), sum(row[2] for row in found))
     return [*found[:_KERNELS_MOST], total]
 
 

@@ -14,6 +14,7 @@ from litestereo.models.cost_volume import (
     mean_over_groups,
 )
 from litestereo.models.layers import InstanceNorm
+from litestereo.models.pyramid import _ReplicatingConv2d
 from litestereo.models.recurrent import LookupPyramid
 from litestereo.models.refinement import (
     confidence_from_distribution,
@@ -223,12 +224,31 @@ def test_few_channels_are_normalised_as_torch_does():
     assert torch.allclose(ours.eval()(x), theirs.eval()(x))
 
 
+@pytest.mark.parametrize("size", [(6, 10), (1, 1), (1, 7)])
+def test_a_replicating_convolution_trains_as_it_answers(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(2)
+    convolution = _ReplicatingConv2d(5)
+    seen = []
+    for training in (False, True):
+        convolution.train(training).zero_grad()
+        x = torch.randn(2, 5, *size, generator=generator.manual_seed(2)).requires_grad_()
+        y = convolution(x)
+        (y * torch.arange(y.numel()).view(y.shape).sin()).sum().backward()
+        assert convolution.weight.grad is not None
+        seen.append((y.detach(), x.grad, convolution.weight.grad.clone()))
+    for whole, own in zip(*seen, strict=True):
+        torch.testing.assert_close(own, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [4, 12])
 @pytest.mark.parametrize(("channels", "outputs"), [(1, 4), (4, 4), (4, 1)])
-def test_a_3d_convolution_by_groups_of_slices_is_the_same(channels: int, outputs: int) -> None:
+def test_a_3d_convolution_by_groups_of_slices_is_the_same(
+    channels: int, outputs: int, depth: int
+) -> None:
     generator = torch.Generator().manual_seed(3)
     convolution = _Conv3d(channels, outputs, 3, padding=1, bias=False)
-    volume = torch.randn(2, channels, 12, 6, 10, generator=generator)
-    gradient = torch.randn(2, outputs, 12, 6, 10, generator=generator)
+    volume = torch.randn(2, channels, depth, 6, 10, generator=generator)
+    gradient = torch.randn(2, outputs, depth, 6, 10, generator=generator)
     seen = []
     for training in (False, True):
         convolution.train(training).zero_grad()

@@ -147,7 +147,7 @@ def test_a_compiled_step_has_the_gradients_of_a_launched_one():
         name: float((compiled[name] - gradient).norm() / (gradient.norm() + least))
         for name, gradient in launched.items()
     }
-    assert max(far.values()) < 0.01, sorted(far.items(), key=lambda item: -item[1])[:5]
+    assert max(far.values()) < 0.05, sorted(far.items(), key=lambda item: -item[1])[:5]
 
 
 AVERAGE = """

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from litestereo.errors import InputError, TrainingError
-from litestereo.training.scenes.camera import expose, sharpen
+from litestereo.training.scenes.camera import _film, expose, sharpen
 from litestereo.training.scenes.layout import sample_scenes
 from litestereo.training.scenes.random import Draw
 from litestereo.training.scenes.render import render
@@ -126,6 +126,39 @@ def test_replayed_scenes_are_the_launched_ones(atlas):
         assert torch.equal(replayed[k].disparity_px, launched[k + 3].disparity_px)
         assert (replayed[k].left - launched[k + 3].left).abs().mean() < 0.01
     assert len({float(batch.left.sum()) for batch in replayed}) == 6
+
+
+def test_choices_come_as_often_as_they_weigh():
+    draw = Draw("cpu", seed=1)
+    picked = draw.choice([0.5, 0.0, 1.5], 20_000)
+    shares = torch.bincount(picked, minlength=3) / picked.numel()
+    assert torch.allclose(shares, torch.tensor([0.25, 0.0, 0.75]), atol=0.02)
+    assert draw.choice([2.0], 3).tolist() == [0, 0, 0]
+    assert draw.constant(1.0, 2.0) is draw.constant(1.0, 2.0)
+
+
+def test_a_response_bends_without_a_step():
+    bright = torch.linspace(-1, 3, 40_001)
+    seen = _film(bright)
+    slope = seen.diff() / bright.diff()
+    assert slope.min() >= 0
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+    assert slope.diff().abs().max() < 0.01
+    middle = (bright > 0.06) & (bright < 0.75)
+    assert torch.equal(seen[middle], bright[middle])
+
+
+def test_half_of_all_things_are_of_one_hue(atlas):
+    scene = scenes(atlas, batch=64, seed=2)
+    chroma, scale = scene.paint[..., 5], scene.paint[..., 6]
+    assert 0.4 < float((chroma < 1).float().mean()) < 0.6
+    assert 0.4 < float((scale > 0.5).float().mean()) < 0.6
+    grey, as_it_is = replace(scene), replace(scene)
+    grey.paint, as_it_is.paint = scene.paint.clone(), scene.paint.clone()
+    grey.paint[..., 5], as_it_is.paint[..., 5] = 0.0, 1.0
+    colourful = [rendered(s, atlas).left.std(1).mean() for s in (grey, as_it_is)]
+    assert colourful[0] < colourful[1]
 
 
 def test_pictures_are_whole_numbers_in_range(atlas):

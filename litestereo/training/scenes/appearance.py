@@ -49,7 +49,9 @@ def waves(draw: Draw, frame: Frame, angles: Tensor) -> Tensor:
 
 
 def materials(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str, Tensor]:
-    """Cover primitives with photos, patterns or plain paint; some are glossy or mirrors.
+    """Cover primitives with photos, patterns or plain paint, half of them in one hue.
+
+    A second texture adds stains or grain; some are glossy or mirrors.
 
     Args:
         draw: where random numbers come from.
@@ -71,7 +73,7 @@ def materials(draw: Draw, atlas: Atlas, frame: Frame, depth: Tensor) -> dict[str
         draw.uniform(batch, COUNT, high=0.08),
         draw.uniform(batch, COUNT, low=0.35, high=1.25),
     )
-    # Things made by people, and many others, are of one colour: their ends are seen by it.
+    # Many things are of one colour, so that their outlines show by it.
     tinted = draw.chance(batch, COUNT, p=0.5)
     tint = draw.normal(batch, COUNT, 3) * torch.where(tinted, 0.16, 0.06)[..., None]
     base = draw.uniform(batch, COUNT, 1, low=0.12, high=0.75) + tint

@@ -16,7 +16,7 @@ from litestereo.training.scenes.random import Draw
 __all__ = ["blur", "expose", "grey", "jpeg", "noise", "per_eye", "sharpen", "vignette"]
 
 _LUMA = (0.299, 0.587, 0.114)
-_TOE, _SHOULDER = 0.06, 0.75  # where straight lines of brightness bend
+_TOE, _SHOULDER = 0.06, 0.75  # brightness below and above which the response bends
 # Annex K of ITU-T T.81: the luminance table that most encoders scale by quality.
 _QUANTISATION = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -65,7 +65,10 @@ def per_eye(shared: Tensor, difference: Tensor) -> Tensor:
 
 
 def _tone(draw: Draw, pair: Tensor) -> Tensor:
-    """Exposure by the pair's mean, white balance and gamma; in 40 % of the rigs the eyes differ."""
+    """Exposure by the pair's mean, white balance, gamma; in 40 % of the rigs the eyes differ.
+
+    In four rigs of five the response bends at both ends, in the fifth it is cut off.
+    """
     batch = pair.shape[0]
     differs = draw.chance(batch, 1, 1, p=0.4)
     # An automatic exposure, as cameras have: a dark scene or a bright one comes out usable.

@@ -86,7 +86,7 @@ class Draw:
         return (drawn >= self.constant(*bounds)).sum(-1)
 
     def constant(self, *values: float | tuple[float, ...]) -> Tensor:
-        """Return the same float32 tensor for the same values.
+        """Return one float32 tensor for equal values; it is shared, so nobody may write to it.
 
         Recorded work cannot make one from numbers, which would be a copy that it waits for.
 
