@@ -29,8 +29,8 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
 
     Returns:
         Milliseconds of each part for one batch on one device, the pairs a second that the scenes
-        reach, and the whole step would one after the other, the device's name and peak memory, and on a GPU the longest
-        kernels of each part: name, milliseconds and launches of one batch.
+        reach, and the whole step would one after the other, the device's name and peak memory, and
+        on a GPU the longest kernels of each part: name, milliseconds and launches of one batch.
 
     Raises:
         TrainingError: of another stage than the supervised one.
