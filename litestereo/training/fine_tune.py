@@ -30,7 +30,7 @@ from litestereo.training.validate import exact_float32
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
 
-__all__ = ["FineTuneResult", "agrees_better", "fine_tune"]
+__all__ = ["FineTuneResult", "agrees_better", "fine_tune", "photometric"]
 
 _MINIMUM_PAIRS = 3
 _Watch = Callable[[dict[str, Any]], None]
@@ -161,7 +161,7 @@ def _without_truth(
         rows.append(
             (
                 100 * float(consistent(disparity, of_right).mean()),
-                _photometric(left, right, disparity),
+                photometric(left, right, disparity),
                 float(moved.mean()),
             )
         )
@@ -170,10 +170,16 @@ def _without_truth(
     return {name: round(float(value), 3) for name, value in zip(names, means, strict=True)}
 
 
-def _photometric(
+def photometric(
     left: NDArray[np.uint8], right: NDArray[np.uint8], disparity_px: NDArray[np.float32]
 ) -> float:
-    """Return the mean difference of brightness, each picture's own mean taken away."""
+    """Return the mean difference of brightness where the right picture is brought over, 0..255.
+
+    Args:
+        left: (H, W, 3) uint8.
+        right: (H, W, 3) uint8; of each picture its own mean is taken away.
+        disparity_px: (H, W) float32 of the left one.
+    """
     bright_left, bright_right = (picture.mean(2, dtype=np.float32) for picture in (left, right))
     width = left.shape[1]
     column = np.arange(width, dtype=np.float32) - disparity_px

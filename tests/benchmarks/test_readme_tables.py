@@ -45,7 +45,7 @@ def test_a_training_run_says_what_it_was_and_what_came(path):
 def test_results_hold_nothing_else():
     others = [path for path in RESULTS.rglob("*") if path.is_file() and path.suffix != ".json"]
     assert others == []
-    for path in RESULTS.glob("profiles/*"):
+    for path in (*RESULTS.glob("profiles/*"), *RESULTS.glob("agreement/*")):
         assert_nothing_private(path)
 
 
