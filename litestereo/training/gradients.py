@@ -149,7 +149,7 @@ class AveragedGradients(Gradients):
 
 def check_gradients(
     gradients: Gradients, module: nn.Module, group: Group, *batch: Tensor, instead: str
-) -> None:
+) -> bool:
     """Compare gradients of compiled or recorded steps with those of the module's own code.
 
     torch.compile has made wrong ones without a word, and a CUDA graph's memory can be written to by
@@ -161,6 +161,10 @@ def check_gradients(
         group: the processes that train together.
         batch: what the module takes.
         instead: how to train otherwise, for the message.
+
+    Returns:
+        Whether they were compared: beside a recorded step there may be no memory for another one,
+        and the network's own gradients may not be finite.
 
     Raises:
         TrainingError: they differ by more than rounding does.
@@ -174,11 +178,18 @@ def check_gradients(
     used = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in named.values()])
     if generator and drawn is not None:
         generator.set_state(drawn)  # both calls see the same numbers
-    loss, _ = module.forward(*batch)
-    # Not by `backward`: what is recorded writes into the parameters' gradients for ever.
-    own = _flat(torch.autograd.grad(loss, tuple(named.values()), materialize_grads=True))
+    try:
+        loss, _ = module.forward(*batch)
+        # Not by `backward`: what is recorded writes into the parameters' gradients for ever.
+        own = _flat(torch.autograd.grad(loss, tuple(named.values()), materialize_grads=True))
+    except torch.cuda.OutOfMemoryError:
+        own = torch.full_like(used, float("nan"))
+    lacking = 1 - own.isfinite().all().float()
+    group.average(lacking)
     group.average(own)
     _restore(buffers, before)
+    if lacking > 0:
+        return False
     sizes = [p.numel() for p in named.values()]
     lengths = torch.stack(torch._foreach_norm(torch.split(own, sizes)))
     apart = torch.stack(torch._foreach_norm(torch.split(used - own, sizes)))
@@ -191,6 +202,7 @@ def check_gradients(
             f"apart ({_MAY_DIFFER} is the most), {float(worst):.2f} at {list(named)[int(index)]} "
             f"({_ONE_MAY_DIFFER}); {instead}, and report it with torch {torch.__version__}"
         )
+    return True
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -227,7 +227,11 @@ class TrainingRun:
         if self.done.step in self._checked_steps:
             instead = "train without --compile and --cuda-graph"
             seen = (left, right, batch.disparity_px)
-            check_gradients(self.gradients, self.module, self.group, *seen, instead=instead)
+            if not check_gradients(self.gradients, self.module, self.group, *seen, instead=instead):
+                self._note(
+                    "this step's gradients are not compared with the network's own: there is no "
+                    "memory for those, or they are not finite"
+                )
         self.statistics.keep()
         loss, metrics = self.gradients(left, right, batch.disparity_px)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)

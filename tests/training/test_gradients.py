@@ -91,13 +91,13 @@ VALUES = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
 
 def compare(module, bend):
     gradients = Bent(module, bend)
-    check_gradients(gradients, module, Group(), VALUES, instead="train otherwise")
+    return check_gradients(gradients, module, Group(), VALUES, instead="train otherwise")
 
 
 def test_steps_with_the_networks_own_gradients_pass_and_leave_no_trace():
     module = Tiny()
-    compare(module, lambda _: None)
-    compare(module, lambda module: module.large.grad.mul_(1.05))
+    assert compare(module, lambda _: None)
+    assert compare(module, lambda module: module.large.grad.mul_(1.05))
     assert int(module.norm.num_batches_tracked) == 0
 
 
@@ -113,6 +113,19 @@ def test_steps_with_the_networks_own_gradients_pass_and_leave_no_trace():
 def test_steps_with_other_gradients_are_refused(bend):
     with pytest.raises(TrainingError, match=r"not the network's own.*train otherwise"):
         compare(Tiny(), bend)
+
+
+def test_without_memory_for_another_step_nothing_is_compared():
+    def fill(module):
+        module.forward = fails
+        module.large.grad.neg_()
+
+    def fails(_):
+        raise torch.cuda.OutOfMemoryError("full")
+
+    module = Tiny()
+    assert not compare(module, fill)
+    assert int(module.norm.num_batches_tracked) == 0
 
 
 def test_steps_that_draw_numbers_are_compared_with_the_same_ones():
