@@ -17,15 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from litestereo import StereoEngine, __version__
-from litestereo.training.fine_tune import photometric
-from litestereo.training.labels import consistent, flipped_pair
+from litestereo.training.fine_tune import matched_views
 from litestereo.training.pairs import find_training_pairs
-
-
-def _measured(engine: StereoEngine, left: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    disparity = engine(left, right).disparity_px
-    of_right = engine(*flipped_pair(left, right)).disparity_px[:, ::-1]
-    return 100 * float(consistent(disparity, of_right).mean()), photometric(left, right, disparity)
 
 
 def main() -> None:
@@ -41,7 +34,7 @@ def main() -> None:
         with StereoEngine.load(model) as engine:
             figures = {}
             for name, scenes in sets.items():
-                rows = [_measured(engine, *scene.load_pair()) for scene in scenes]
+                rows = [matched_views(engine, *scene.load_pair())[1:] for scene in scenes]
                 agree, error = np.mean(rows, 0)
                 figures[name] = {
                     "pairs": len(rows),

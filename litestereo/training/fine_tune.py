@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from litestereo.training.validate import exact_float32
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
 
-__all__ = ["FineTuneResult", "agrees_better", "fine_tune", "photometric"]
+__all__ = ["FineTuneResult", "agrees_better", "fine_tune", "matched_views"]
 
 _MINIMUM_PAIRS = 3
 _Watch = Callable[[dict[str, Any]], None]
@@ -155,31 +155,46 @@ def _without_truth(
     rows = []
     for scene in scenes:
         left, right = scene.load_pair()
-        disparity = matcher(left, right).disparity_px
-        of_right = matcher(*flipped_pair(left, right)).disparity_px[:, ::-1]
+        disparity, *figures = matched_views(matcher, left, right)
         moved = np.abs(disparity - reference(left, right).disparity_px)
-        rows.append(
-            (
-                100 * float(consistent(disparity, of_right).mean()),
-                photometric(left, right, disparity),
-                float(moved.mean()),
-            )
-        )
+        rows.append((*figures, float(moved.mean())))
     names = ("consistent", "photometric", "from_old_px")
     means = np.mean(rows, axis=0)
     return {name: round(float(value), 3) for name, value in zip(names, means, strict=True)}
 
 
-def photometric(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], disparity_px: NDArray[np.float32]
-) -> float:
-    """Return the mean difference of brightness where the right picture is brought over, 0..255.
+class _Matched(Protocol):
+    @property
+    def disparity_px(self) -> NDArray[np.float32]: ...
+
+
+def matched_views(
+    match: Callable[[NDArray[np.uint8], NDArray[np.uint8]], _Matched],
+    left: NDArray[np.uint8],
+    right: NDArray[np.uint8],
+) -> tuple[NDArray[np.float32], float, float]:
+    """Match a pair and its mirror image; say how far the two agree.
 
     Args:
-        left: (H, W, 3) uint8.
-        right: (H, W, 3) uint8; of each picture its own mean is taken away.
-        disparity_px: (H, W) float32 of the left one.
+        match: matches a pair, such as a `StereoEngine`.
+        left: (H, W, 3) uint8 RGB, rectified.
+        right: same of the right camera.
+
+    Returns:
+        The left view's disparity (H, W) in pixels; the share of its pixels on which both views
+        agree within 1 px, %; the mean difference, 0..255, between the left picture and the right
+        one brought over.
     """
+    disparity = match(left, right).disparity_px
+    of_right = match(*flipped_pair(left, right)).disparity_px[:, ::-1]
+    agreeing = 100 * float(consistent(disparity, of_right).mean())
+    return disparity, agreeing, _photometric(left, right, disparity)
+
+
+def _photometric(
+    left: NDArray[np.uint8], right: NDArray[np.uint8], disparity_px: NDArray[np.float32]
+) -> float:
+    """Return the mean difference of brightness, each picture's own mean taken away."""
     bright_left, bright_right = (picture.mean(2, dtype=np.float32) for picture in (left, right))
     width = left.shape[1]
     column = np.arange(width, dtype=np.float32) - disparity_px

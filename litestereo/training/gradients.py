@@ -6,7 +6,7 @@ from hooks of the backward pass, which a replay does not run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -87,11 +87,10 @@ class ReplayedGradients(Gradients):
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, _Answer]:
         run = super().__call__
-        buffers = list(self.module.buffers())
-        before = [buffer.clone() for buffer in buffers]
+        restore = _restoring(self.module)
 
         def ready() -> None:
-            _restore(buffers, before)
+            restore()
             # Gradients that are None here are made in the graph's own memory, and each replay
             # writes them anew.
             self.module.zero_grad(set_to_none=True)
@@ -170,8 +169,7 @@ def check_gradients(
         TrainingError: they differ by more than rounding does.
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    buffers = list(module.buffers())
-    before = [buffer.clone() for buffer in buffers]
+    restore = _restoring(module)
     generator: torch.Generator | None = getattr(module, "generator", None)
     drawn = generator.get_state() if generator else None
     gradients(*batch)
@@ -187,7 +185,7 @@ def check_gradients(
     lacking = 1 - own.isfinite().all().float()
     group.average(lacking)
     group.average(own)
-    _restore(buffers, before)
+    restore()
     if lacking > 0:
         return False
     sizes = [p.numel() for p in named.values()]
@@ -209,11 +207,17 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
 
-@torch.no_grad()
-def _restore(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-    """Undo what calls have added to the norms' statistics."""
-    for buffer, value in zip(buffers, before, strict=True):
-        buffer.copy_(value)
+def _restoring(module: nn.Module) -> Callable[[], None]:
+    """Return what undoes all that later calls add to the norms' statistics and their counts."""
+    buffers = list(module.buffers())
+    before = [buffer.clone() for buffer in buffers]
+
+    @torch.no_grad()
+    def restore() -> None:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+
+    return restore
 
 
 def check_replay(module: nn.Module, group: Group) -> None:

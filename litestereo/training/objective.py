@@ -39,7 +39,6 @@ class Supervised(nn.Module):
         """
         super().__init__()
         self.network = network
-        self.generator: torch.Generator | None = None  # nothing is drawn
         self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
 
     def forward(

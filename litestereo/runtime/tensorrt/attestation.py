@@ -189,12 +189,7 @@ def _context_of(trt: Any, engine: Any, size: tuple[int, int]) -> Any:  # noqa: A
     words = own_words(trt)[1]
     try:
         context = sized_context(engine, size, words=words)
-        # TensorRT 8.6 tells formats of a context only after this; setting the shapes is not enough.
-        try:
-            unknown = ", ".join(context.infer_shapes())
-        except RuntimeError as error:
-            unknown = f"all tensors ({error})"
-        if unknown:
+        if unknown := _open_shapes(context):
             del context  # now: the error's traceback would let it outlive its engine
             raise EngineError(f"the shapes of {unknown} stay open: {words.words()}")
         return context
@@ -203,6 +198,17 @@ def _context_of(trt: Any, engine: Any, size: tuple[int, int]) -> Any:  # noqa: A
             f"the engine cannot be looked at with pictures of {size[0]}x{size[1]}: {error}; free "
             "GPU memory, or build with attest=False"
         ) from error
+
+
+def _open_shapes(context: Any) -> str:  # noqa: ANN401
+    """Infer a context's shapes, and say which stay open.
+
+    TensorRT 8.6 tells formats of a context only after this; setting the shapes is not enough.
+    """
+    try:
+        return ", ".join(context.infer_shapes())
+    except RuntimeError as error:
+        return f"all tensors ({error})"
 
 
 def read_inspection(text: str, *, islands: Collection[str] = ()) -> Attestation:
