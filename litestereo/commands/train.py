@@ -68,6 +68,9 @@ def train(
     feature_weight: Annotated[
         float, typer.Option(min=0, help="Of the features in stage self.")
     ] = 1.0,
+    edge_weight: Annotated[
+        float, typer.Option(min=0.1, help="Of pixels beside a step in disparity; others have 1.")
+    ] = 1.0,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -134,6 +137,7 @@ def train(
         labels=labels,
         truth_weight=truth_weight,
         feature_weight=feature_weight,
+        edge_weight=edge_weight,
         steps=steps or (100_000 if fine_tune is None else 1000),
         batch=batch or (32 if fine_tune is None else 8),
         height=height,

@@ -58,7 +58,7 @@ class ReplayedGradients(Gradients):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        """Take the module; nothing in it may draw random numbers or wait for the GPU.
+        """Take the module; nothing in it may wait for the GPU, nor draw but from its `generator`.
 
         Args:
             module: of pictures and truth on a GPU to a loss and a dictionary of metrics.
@@ -99,6 +99,7 @@ class ReplayedGradients(Gradients):
             lambda: run(*self._batch),
             what="the step",
             instead="train without --cuda-graph",
+            generators=_generators(self.module),
             ready=ready,
         )
 
@@ -155,7 +156,7 @@ def check_gradients(
     others: training then destroys the weights that it began with.
 
     Args:
-        gradients: what trains; it is called once.
+        gradients: what trains; it is called once, or twice where it draws random numbers.
         module: what it was made of.
         group: the processes that train together.
         batch: what the module takes.
@@ -170,12 +171,14 @@ def check_gradients(
     """
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
     restore = _restoring(module)
-    generator: torch.Generator | None = getattr(module, "generator", None)
-    drawn = generator.get_state() if generator else None
+    generators = _generators(module)
+    if generators:
+        gradients(*batch)  # which may record them, and recording draws, too
+    drawn = [generator.get_state() for generator in generators]
     gradients(*batch)
     used = _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in named.values()])
-    if generator and drawn is not None:
-        generator.set_state(drawn)  # both calls see the same numbers
+    for generator, state in zip(generators, drawn, strict=True):
+        generator.set_state(state)  # both calls see the same numbers
     try:
         loss, _ = module.forward(*batch)
         # Not by `backward`: what is recorded writes into the parameters' gradients for ever.
@@ -203,6 +206,12 @@ def check_gradients(
     return True
 
 
+def _generators(module: nn.Module) -> list[torch.Generator]:
+    """Return what the module draws its random numbers from, if it draws any."""
+    generator: torch.Generator | None = getattr(module, "generator", None)
+    return [generator] if generator else []
+
+
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
@@ -220,20 +229,14 @@ def _restoring(module: nn.Module) -> Callable[[], None]:
     return restore
 
 
-def check_replay(module: nn.Module, group: Group) -> None:
+def check_replay(group: Group) -> None:
     """Refuse to replay steps where that cannot work.
 
     Args:
-        module: what would be recorded.
         group: the processes that train together.
 
     Raises:
-        TrainingError: without a GPU, or for self-distillation.
+        TrainingError: without a GPU.
     """
     if group.device.type != "cuda":
         raise TrainingError("--cuda-graph needs a CUDA GPU, and this run is on the CPU")
-    if getattr(module, "generator", None):
-        raise TrainingError(
-            "self-distillation draws random numbers in each step, which a CUDA graph would repeat; "
-            "leave --cuda-graph out"
-        )

@@ -14,7 +14,7 @@ __all__ = ["differences", "identity_of"]
 # Not the length of the schedule, rates, batch, clocks and compilers: sittings may differ in these.
 _DECIDING = (
     *("stage", "model", "seed", "height", "width", "textures", "texture_size", "samples"),
-    *("max_disparity_px", "truth_weight", "feature_weight"),
+    *("max_disparity_px", "truth_weight", "feature_weight", "edge_weight"),
 )
 _SHOWN = 12
 

@@ -131,7 +131,7 @@ class TrainingRun:
             module.compile()
         alone = self.group.world == 1
         if self.options.cuda_graph:
-            check_replay(module, self.group)
+            check_replay(self.group)
             replayed = ReplayedGradients(module)
             return replayed if alone else AveragedGradients(replayed, self.group)
         if alone:

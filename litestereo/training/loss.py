@@ -8,14 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["feature_loss", "smooth_l1", "supervised_loss", "training_metrics"]
+__all__ = ["edge_weights", "feature_loss", "smooth_l1", "supervised_loss", "training_metrics"]
 
 _COARSE_WEIGHT = 0.3
 _ITERATION_DECAY = 0.9
+# An edge: two neighbours more than so many pixels of disparity apart, and so many pixels on.
+_EDGE_STEP_PX, _EDGE_REACH = 2.0, 3
 
 
 def supervised_loss(
-    predictions: Sequence[Tensor], coarse_px: Tensor, truth_px: Tensor, valid: Tensor
+    predictions: Sequence[Tensor], coarse_px: Tensor, truth_px: Tensor, weight: Tensor
 ) -> Tensor:
     """Smooth-L1 on the full-size predictions and, weighted 0.3, on the coarse disparity.
 
@@ -24,27 +26,51 @@ def supervised_loss(
             networks, where earlier ones weigh 0.9 less each (RAFT-Stereo, equation 5).
         coarse_px: (B, 1, H/4, W/4) disparity in full-size pixels.
         truth_px: (B, 1, H, W) ground truth.
-        valid: (B, 1, H, W) bool, the pixels that count.
+        weight: (B, 1, H, W) how much each pixel counts, or bool.
     """
     count = len(predictions)
     total = torch.zeros((), device=truth_px.device)
     for i, prediction in enumerate(predictions):
-        total = total + _ITERATION_DECAY ** (count - 1 - i) * smooth_l1(prediction, truth_px, valid)
+        total = total + _ITERATION_DECAY ** (count - 1 - i) * smooth_l1(
+            prediction, truth_px, weight
+        )
     size = (truth_px.shape[-2], truth_px.shape[-1])
     grown = F.interpolate(coarse_px, size=size, mode="bilinear", align_corners=False)
-    return total + _COARSE_WEIGHT * smooth_l1(grown, truth_px, valid)
+    return total + _COARSE_WEIGHT * smooth_l1(grown, truth_px, weight)
 
 
-def smooth_l1(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean smooth-L1 error over the valid pixels; all of shape (B, 1, H, W).
+def smooth_l1(prediction: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean of the smooth-L1 error; all of shape (B, 1, H, W).
 
     Args:
         prediction: pixels.
         truth: pixels, finite everywhere.
-        valid: which pixels count.
+        weight: how much each pixel counts, or bool.
     """
     loss = F.smooth_l1_loss(prediction.float(), truth, reduction="none")
-    return (loss * valid).sum() / valid.sum().clamp(min=1)
+    return (loss * weight).sum() / weight.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def edge_weights(truth_px: Tensor, valid: Tensor, *, weight: float) -> Tensor:
+    """Return how much each pixel counts: `weight` within 4 px of a step in disparity, else 1.
+
+    Nothing where the truth is not valid. A step is between neighbours more than 2 px apart.
+
+    Args:
+        truth_px: (B, 1, H, W) ground truth.
+        valid: (B, 1, H, W) bool, the pixels that count.
+        weight: of edges.
+    """
+    steps = torch.zeros_like(truth_px)
+    for axis in (2, 3):
+        last = truth_px.shape[axis] - 1
+        known = valid.narrow(axis, 0, last) & valid.narrow(axis, 1, last)
+        step = ((truth_px.diff(dim=axis).abs() > _EDGE_STEP_PX) & known).float()
+        steps.narrow(axis, 0, last).add_(step)
+        steps.narrow(axis, 1, last).add_(step)
+    near = F.max_pool2d(steps, 2 * _EDGE_REACH + 1, stride=1, padding=_EDGE_REACH) > 0
+    return torch.where(near, weight, 1.0) * valid
 
 
 def feature_loss(

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from litestereo.models.registry import MAX_DISPARITY_PX
-from litestereo.training.loss import feature_loss, smooth_l1, supervised_loss, training_metrics
+from litestereo.training.loss import (
+    edge_weights,
+    feature_loss,
+    smooth_l1,
+    supervised_loss,
+    training_metrics,
+)
 from litestereo.training.perturb import perturb
 from litestereo.training.scenes.random import Draw
 
@@ -30,15 +36,19 @@ def _stages(network: nn.Module, left: Tensor, right: Tensor) -> Stages:
 class Supervised(nn.Module):
     """The error against given disparities: exact ones of scenes, or a teacher's labels."""
 
-    def __init__(self, network: nn.Module, *, labels: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, *, labels: bool = False, edge_weight: float = 1.0
+    ) -> None:
         """Take the network; errors against `labels` are clamped at 10 px.
 
         Args:
             network: what is trained.
             labels: the truth is a teacher's, and may be wrong.
+            edge_weight: of pixels beside a step in disparity, where others have 1.
         """
         super().__init__()
         self.network = network
+        self.edge_weight = edge_weight
         self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
 
     def forward(
@@ -52,7 +62,12 @@ class Supervised(nn.Module):
             truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
         """
         stages = _stages(self.network, left, right)
-        loss, metrics = _truth_loss(stages, truth_px, largest_error_px=self.largest_error_px)
+        loss, metrics = _truth_loss(
+            stages,
+            truth_px,
+            edge_weight=self.edge_weight,
+            largest_error_px=self.largest_error_px,
+        )
         return loss, metrics
 
 
@@ -71,6 +86,7 @@ class SelfDistillation(nn.Module):
         seed: int,
         truth_weight: float,
         feature_weight: float,
+        edge_weight: float = 1.0,
     ) -> None:
         """Take the student and a teacher of the same architecture.
 
@@ -80,6 +96,7 @@ class SelfDistillation(nn.Module):
             seed: of the perturbations.
             truth_weight: of the loss against the truth.
             feature_weight: of the loss between the features.
+            edge_weight: of pixels beside a step in the truth, where others have 1.
         """
         super().__init__()
         self.network = network
@@ -88,6 +105,7 @@ class SelfDistillation(nn.Module):
         self._draw = Draw(next(network.parameters()).device, seed=seed)
         self.generator = self._draw.generator
         self.truth_weight, self.feature_weight = truth_weight, feature_weight
+        self.edge_weight = edge_weight
 
     def forward(
         self, left: Tensor, right: Tensor, truth_px: Tensor
@@ -111,18 +129,23 @@ class SelfDistillation(nn.Module):
             + feature_loss(seen.features_right, wanted.features_right, hidden=hidden)
         )
         loss = follow + self.feature_weight * features
-        supervised, metrics = _truth_loss(seen, truth_px)
+        supervised, metrics = _truth_loss(seen, truth_px, edge_weight=self.edge_weight)
         loss = loss + self.truth_weight * supervised
         return loss, {**metrics, "follow": follow.detach(), "features": features.detach()}
 
 
 def _truth_loss(
-    stages: Stages, truth_px: Tensor, *, largest_error_px: float | None = None
+    stages: Stages,
+    truth_px: Tensor,
+    *,
+    edge_weight: float,
+    largest_error_px: float | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     valid = truth_px < MAX_DISPARITY_PX
     truth_px = torch.where(valid, truth_px, 0.0)
     if largest_error_px is not None:
         error = (stages.disparity.detach() - truth_px).abs()
         valid = valid & (error < largest_error_px)
-    loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, valid)
+    weight = valid if edge_weight == 1 else edge_weights(truth_px, valid, weight=edge_weight)
+    loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, weight)
     return loss, training_metrics(stages.disparity, truth_px, valid)

@@ -32,6 +32,7 @@ class TrainOptions:
         labels: folder of the teacher's labels; None puts them in the run's own.
         truth_weight: of the exact ground truth in stage "self".
         feature_weight: of 1 - cosine between the features in stage "self".
+        edge_weight: of pixels within 4 px of a step in the truth, where others have 1.
         weights: checkpoint to start from; None starts from random weights.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
@@ -54,7 +55,7 @@ class TrainOptions:
             CUDA graph, too, and replayed.
         compile_network: likewise the network.
         cuda_graph: record forward and backward pass, compiled or not, as one CUDA graph on each GPU
-            and replay it; not in self-distillation, which draws random numbers in between.
+            and replay it.
         seed: of weights and scenes.
     """
 
@@ -68,6 +69,7 @@ class TrainOptions:
     labels: Path | None = None
     truth_weight: float = 1.0
     feature_weight: float = 1.0
+    edge_weight: float = 1.0
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32
@@ -102,6 +104,8 @@ class TrainOptions:
             raise TrainingError(
                 f"size {self.height}x{self.width} must be in multiples of 32 and at least 64x64"
             )
+        if not self.edge_weight > 0:
+            raise TrainingError(f"edge weight {self.edge_weight} must be above 0; 1 is neutral")
         if self.minutes is not None and self.minutes <= 0:
             raise TrainingError(f"minutes {self.minutes} must be above 0")
         if self.fit_schedule and self.minutes is None:

@@ -97,7 +97,7 @@ def make_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=lambda network, _: Supervised(network),
+        objective=lambda network, _: Supervised(network, edge_weight=options.edge_weight),
         source=lambda step: _rendered(options, group, step),
         group=group,
         watch=watch,
@@ -124,7 +124,9 @@ def make_truth_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=lambda network, _: Supervised(network, labels=labels),
+        objective=lambda network, _: Supervised(
+            network, labels=labels, edge_weight=options.edge_weight
+        ),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
         pairs=scenes,
         group=group,
@@ -153,6 +155,7 @@ def make_self_run(
             seed=_seed(options, group, step) + _OF_PERTURBATIONS,
             truth_weight=options.truth_weight,
             feature_weight=options.feature_weight,
+            edge_weight=options.edge_weight,
         )
 
     def source(step: int) -> Source:

@@ -19,7 +19,7 @@ from litestereo.models import create, load_weights, save_weights
 from litestereo.training.fine_tune import agrees_better, fine_tune
 from litestereo.training.group import Group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
-from litestereo.training.loss import feature_loss
+from litestereo.training.loss import edge_weights, feature_loss, smooth_l1
 from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, find_training_pairs
 from litestereo.training.perturb import perturb
@@ -44,7 +44,7 @@ PAIRS = 5
 @pytest.fixture(scope="module")
 def rendered():
     atlas = load_atlas(None, device="cpu", size=64)
-    return SceneStream(atlas, batch=PAIRS, size=(64, 96), seed=9, max_disparity_px=24.0).next()
+    return SceneStream(atlas, batch=PAIRS, size=(64, 96), seed=12, max_disparity_px=24.0).next()
 
 
 def write_pairs(folder, batch, *, truth):
@@ -109,6 +109,22 @@ def test_feature_loss_is_one_minus_cosine():
     mine[0, 0], theirs[0, 0, 0, 0], theirs[0, 1, 0, 1] = 1.0, 3.0, 1.0
     assert feature_loss([mine], [theirs]) == pytest.approx(0.5)
     assert feature_loss([mine, mine], [theirs, 2 * mine]) == pytest.approx(0.25)
+
+
+def test_edges_weigh_more_where_both_sides_are_known():
+    truth = torch.full((1, 1, 9, 24), 10.0)
+    truth[..., 12:] = 30.0
+    valid = torch.ones_like(truth, dtype=torch.bool)
+    weights = edge_weights(truth, valid, weight=3.0)
+    assert weights[0, 0, 4].tolist() == [1] * 8 + [3] * 8 + [1] * 8
+    assert torch.equal(edge_weights(truth.mT, valid.mT, weight=3.0), weights.mT)
+    slope = torch.arange(24.0).expand_as(truth) * 1.9
+    assert torch.equal(edge_weights(slope, valid, weight=3.0), torch.ones_like(truth))
+    valid[..., 12] = False
+    expected = valid.float()
+    assert torch.equal(edge_weights(truth, valid, weight=3.0), expected)
+    wrong = torch.where(truth > 20, truth + 5, truth)
+    assert smooth_l1(wrong, truth, expected) == pytest.approx(4.5 * 11 / 23)
 
 
 def test_the_self_stage_follows_a_teacher_that_stays_as_it_is(tmp_path):

@@ -26,6 +26,10 @@ from litestereo.training.scenes.textures import Atlas
 __all__ = ["sample_scenes"]
 
 _SHARES = [0.34, 0.18, 0.22, 0.26]
+# What the nearest point is drawn from, pixels; things stick out nearer, so that the 99th percentile
+# of a pair of 512 columns is 16 to 190, half of them above 50 and a sixth above 100. In 26 real pairs
+# it is 19 to 88 at that width and up to 115 px as they are.
+_USUAL_PX, _CLOSE_FROM_PX, _USUAL_SHARE = (15.0, 60.0), 60.0, 0.95
 
 
 def sample_scenes(
@@ -67,7 +71,7 @@ def sample_scenes(
 def _sample_frame(draw: Draw, batch: int, size: tuple[int, int], bound_px: float) -> Frame:
     height, width = size
     mode = draw.choice(_SHARES, batch)
-    nearest = draw.log_uniform(batch, low=10.0, high=bound_px)
+    nearest = _nearest(draw, batch, bound_px)
     # Streets and rooms end far away; cards and clutter stand before a wall at any distance.
     wall_share = draw.uniform(batch, low=0.04, high=0.7)
     distant = draw.chance(batch, p=0.3)
@@ -88,6 +92,13 @@ def _sample_frame(draw: Draw, batch: int, size: tuple[int, int], bound_px: float
         height=height,
         width=width,
     )
+
+
+def _nearest(draw: Draw, batch: int, bound_px: float) -> Tensor:
+    low, high = (min(px, bound_px) for px in _USUAL_PX)
+    usual = draw.log_uniform(batch, low=low, high=high)
+    close = draw.log_uniform(batch, low=min(_CLOSE_FROM_PX, bound_px), high=bound_px)
+    return torch.where(draw.chance(batch, p=_USUAL_SHARE), usual, close)
 
 
 def _misalignment(draw: Draw, batch: int) -> Tensor:
