@@ -48,6 +48,11 @@ _MAX_SKIPPED = 100
 _CHECK_AFTER = 100
 
 
+# Of torch.compile: sums along two axes by one kernel. Since torch 2.10 they have given wrong
+# gradients without a word, of layer norms and of convolutions' biases (PyTorch #190796, #193061).
+_UNTRUSTED = "triton.mix_order_reduction"
+
+
 class Source(Protocol):
     """Gives batches for ever."""
 
@@ -128,7 +133,10 @@ class TrainingRun:
         if self.options.compile_network:
             # One graph: cutting it where gradients are exchanged would compile many small ones.
             torch._dynamo.config.optimize_ddp = False
-            module.compile()
+            from torch._inductor import list_options  # which takes a second to import
+
+            known = _UNTRUSTED in list_options()
+            module.compile(options={_UNTRUSTED: False} if known else None)
         alone = self.group.world == 1
         if self.options.cuda_graph:
             check_replay(self.group)

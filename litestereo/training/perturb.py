@@ -18,7 +18,7 @@ __all__ = ["perturb"]
 _PATCHES = 3
 
 
-@torch.compiler.disable  # which would cut its graph at every draw
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would be cut at every draw
 @torch.no_grad()
 def perturb(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Change the colours of a batch, often differently in both eyes, and hide parts of the right.
