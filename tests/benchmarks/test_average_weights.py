@@ -1,0 +1,47 @@
+"""The mean of several checkpoints."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from litestereo.models import create, load_weights, save_weights
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks/average_weights.py"
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for seed, path in enumerate(paths):
+        torch.manual_seed(seed)
+        save_weights(create("las2_s"), path)
+    return paths
+
+
+def averaged(paths, *more):
+    output = paths[0].parent / "mean.safetensors"
+    command = [sys.executable, SCRIPT, *paths, "--model", "las2_s", "-o", output, *more]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return ran, output
+
+
+@pytest.mark.parametrize(("more", "share"), [((), 0.5), (("--share", "0.3", "0.7"), 0.7)])
+def test_each_weight_is_averaged_by_its_share(checkpoints, more, share):
+    ran, output = averaged(checkpoints, *more)
+    assert ran.returncode == 0, ran.stderr
+    first, second, mean = (create("las2_s") for _ in range(3))
+    for network, path in zip((first, second, mean), (*checkpoints, output), strict=True):
+        load_weights(network, path)
+    for name, values in mean.state_dict().items():
+        a, b = first.state_dict()[name].float(), second.state_dict()[name].float()
+        torch.testing.assert_close(values.float(), torch.lerp(a, b, share), rtol=1e-3, atol=1e-6)
+
+
+def test_shares_have_to_fit(checkpoints):
+    ran, output = averaged(checkpoints, "--share", "0.5")
+    assert ran.returncode == 2
+    assert "2 weights need as many shares that sum to 1" in ran.stderr
+    assert not output.exists()
