@@ -69,7 +69,8 @@ def train(
         float, typer.Option(min=0, help="Of the features in stage self.")
     ] = 1.0,
     edge_weight: Annotated[
-        float, typer.Option(min=0.1, help="Of pixels beside a step in disparity; others have 1.")
+        float,
+        typer.Option(min=0.1, max=100, help="Of pixels beside a step in exact truth; else 1."),
     ] = 1.0,
     steps: Annotated[
         int | None,

@@ -16,6 +16,8 @@ _DECIDING = (
     *("stage", "model", "seed", "height", "width", "textures", "texture_size", "samples"),
     *("max_disparity_px", "truth_weight", "feature_weight", "edge_weight"),
 )
+# What runs had before they could tell.
+_ONCE = {"edge_weight": 1.0}
 _SHOWN = 12
 
 
@@ -45,6 +47,7 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> str:
         old: as `identity_of` gave it in an earlier sitting.
         new: in this one.
     """
+    old = {**_ONCE, **old}
     return ", ".join(
         f"{name} was {old[name]} and is now {value}"
         for name, value in new.items()

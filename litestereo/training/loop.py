@@ -40,7 +40,7 @@ from litestereo.training.validate import Validator
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
 
-__all__ = ["Source", "TrainingRun"]
+__all__ = ["Source", "TrainingRun", "channels_last", "compile_step"]
 
 _CLIP_NORM = 1.0
 _MAX_SKIPPED = 100
@@ -48,8 +48,9 @@ _MAX_SKIPPED = 100
 _CHECK_AFTER = 100
 
 
-# Of torch.compile: sums along two axes by one kernel. Since torch 2.10 they have given wrong
-# gradients without a word, of layer norms and of convolutions' biases (PyTorch #190796, #193061).
+# Of torch.compile: sums along two axes by one kernel. They came with torch 2.10, and gave wrong
+# gradients there without a word (PyTorch #190796, #193061); LAS1's, compiled by 2.11, are wrong in
+# such places.
 _UNTRUSTED = "triton.mix_order_reduction"
 
 
@@ -97,7 +98,7 @@ class TrainingRun:
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
         self.network = network
-        _channels_last(network.to(device).train())
+        channels_last(network.to(device).train())
         self.optimizer = _optimizer(network, options)
         self.average = Average(network, decay=options.ema_decay)
         self.statistics = Statistics(network)
@@ -133,10 +134,7 @@ class TrainingRun:
         if self.options.compile_network:
             # One graph: cutting it where gradients are exchanged would compile many small ones.
             torch._dynamo.config.optimize_ddp = False
-            from torch._inductor import list_options  # which takes a second to import
-
-            known = _UNTRUSTED in list_options()
-            module.compile(options={_UNTRUSTED: False} if known else None)
+            compile_step(module)
         alone = self.group.world == 1
         if self.options.cuda_graph:
             check_replay(self.group)
@@ -304,8 +302,24 @@ class TrainingRun:
         self.saved = time.monotonic()
 
 
-def _channels_last(network: nn.Module) -> None:
-    """Lay the 2-D filters out for channels-last kernels; `Module.to` would refuse the 3-D ones."""
+def compile_step(module: nn.Module) -> None:
+    """Compile forward and backward pass of what is trained, in place.
+
+    Args:
+        module: network and loss.
+    """
+    from torch._inductor import list_options  # takes a second, and few runs compile
+
+    known = _UNTRUSTED in list_options()
+    module.compile(options={_UNTRUSTED: False} if known else None)
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay the 2-D filters out for channels-last kernels; `Module.to` would refuse the 3-D ones.
+
+    Args:
+        network: on its device.
+    """
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -27,9 +27,12 @@ __all__ = ["SelfDistillation", "Supervised"]
 _LARGEST_LABEL_ERROR_PX = 10.0
 
 
-def _stages(network: nn.Module, left: Tensor, right: Tensor) -> Stages:
+def _stages(
+    network: nn.Module, left: Tensor, right: Tensor, *, autocast: bool | None = None
+) -> Stages:
     device = left.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+    enabled = device == "cuda" if autocast is None else autocast
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=enabled):
         return cast("StereoNetwork", network).stages(left, right)
 
 
@@ -37,7 +40,12 @@ class Supervised(nn.Module):
     """The error against given disparities: exact ones of scenes, or a teacher's labels."""
 
     def __init__(
-        self, network: nn.Module, *, labels: bool = False, edge_weight: float = 1.0
+        self,
+        network: nn.Module,
+        *,
+        labels: bool = False,
+        edge_weight: float = 1.0,
+        autocast: bool | None = None,
     ) -> None:
         """Take the network; errors against `labels` are clamped at 10 px.
 
@@ -45,10 +53,11 @@ class Supervised(nn.Module):
             network: what is trained.
             labels: the truth is a teacher's, and may be wrong.
             edge_weight: of pixels beside a step in disparity, where others have 1.
+            autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
         """
         super().__init__()
         self.network = network
-        self.edge_weight = edge_weight
+        self.edge_weight, self.autocast = edge_weight, autocast
         self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
 
     def forward(
@@ -61,7 +70,7 @@ class Supervised(nn.Module):
             right: same of the right camera.
             truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
         """
-        stages = _stages(self.network, left, right)
+        stages = _stages(self.network, left, right, autocast=self.autocast)
         loss, metrics = _truth_loss(
             stages,
             truth_px,
@@ -76,6 +85,9 @@ class SelfDistillation(nn.Module):
 
     Smooth-L1 between their disparities, 1 - cosine between their features, and, where there is
     exact ground truth, the supervised loss, so that the teacher's own mistakes are not copied.
+
+    Attributes:
+        generator: what perturbations are drawn from; whoever records or repeats a step asks for it.
     """
 
     def __init__(
@@ -143,9 +155,9 @@ def _truth_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     valid = truth_px < MAX_DISPARITY_PX
     truth_px = torch.where(valid, truth_px, 0.0)
-    if largest_error_px is not None:
-        error = (stages.disparity.detach() - truth_px).abs()
-        valid = valid & (error < largest_error_px)
     weight = valid if edge_weight == 1 else edge_weights(truth_px, valid, weight=edge_weight)
+    if largest_error_px is not None:
+        near = (stages.disparity.detach() - truth_px).abs() < largest_error_px
+        weight, valid = weight * near, valid & near
     loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, weight)
     return loss, training_metrics(stages.disparity, truth_px, valid)

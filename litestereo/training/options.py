@@ -32,7 +32,7 @@ class TrainOptions:
         labels: folder of the teacher's labels; None puts them in the run's own.
         truth_weight: of the exact ground truth in stage "self".
         feature_weight: of 1 - cosine between the features in stage "self".
-        edge_weight: of pixels within 4 px of a step in the truth, where others have 1.
+        edge_weight: of pixels within 4 px of a step in the exact truth, where others have 1.
         weights: checkpoint to start from; None starts from random weights.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
@@ -104,8 +104,10 @@ class TrainOptions:
             raise TrainingError(
                 f"size {self.height}x{self.width} must be in multiples of 32 and at least 64x64"
             )
-        if not self.edge_weight > 0:
-            raise TrainingError(f"edge weight {self.edge_weight} must be above 0; 1 is neutral")
+        if not 0.1 <= self.edge_weight <= 100:
+            raise TrainingError(f"edge weight {self.edge_weight} must be 0.1 to 100; 1 is neutral")
+        if not 16 <= self.max_disparity_px <= 191:
+            raise TrainingError(f"largest disparity {self.max_disparity_px} must be 16 to 191 px")
         if self.minutes is not None and self.minutes <= 0:
             raise TrainingError(f"minutes {self.minutes} must be above 0")
         if self.fit_schedule and self.minutes is None:
@@ -124,6 +126,12 @@ class TrainOptions:
             )
         if self.stage == "real" and not (self.teacher and self.pairs):
             raise TrainingError("stage real needs pairs and a teacher: --pairs DIR --teacher FILE")
+        labelled = self.stage == "real" or (self.stage == "self" and self.pairs)
+        if labelled and self.edge_weight != 1:
+            raise TrainingError(
+                "--edge-weight needs exact truth, and labels have none at edges; leave it out, or "
+                "train on scenes"
+            )
 
     @property
     def size(self) -> tuple[int, int]:

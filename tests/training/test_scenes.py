@@ -10,7 +10,7 @@ import torch
 
 from litestereo.errors import InputError, TrainingError
 from litestereo.training.scenes.camera import _film, expose, sharpen
-from litestereo.training.scenes.layout import sample_scenes
+from litestereo.training.scenes.layout import _sample_frame, sample_scenes
 from litestereo.training.scenes.random import Draw
 from litestereo.training.scenes.render import render
 from litestereo.training.scenes.scene import ELLIPSOIDS
@@ -280,3 +280,14 @@ def test_mip_levels_keep_the_mean(atlas):
     coarse = atlas.sample(index.expand(64, 64), u, v, torch.full((64, 64), 9.0)).mean((1, 2))
     assert math.isclose(float((full - coarse).abs().max()), 0, abs_tol=0.02)
     assert corner.shape == (1,)
+
+
+@pytest.mark.parametrize(("width", "bound_px"), [(512, 190.0), (1024, 190.0), (96, 24.0)])
+def test_most_things_are_as_near_as_in_real_pairs_of_that_width(width, bound_px):
+    frame = _sample_frame(Draw("cpu", seed=1), 4000, (64, width), bound_px)
+    shares = frame.nearest_px * 512 / width
+    usual = min(60.0, bound_px / 2 * 512 / width)
+    assert (shares <= usual + 1e-3).float().mean() == pytest.approx(0.95, abs=0.02)
+    assert frame.nearest_px.max() <= bound_px + 1e-3
+    low, high = torch.quantile(frame.nearest_px, torch.tensor([0.05, 0.95])).tolist()
+    assert high > 3 * low

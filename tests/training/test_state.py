@@ -1,5 +1,7 @@
 """What a run keeps: no bad batch gets into it, and it says whose it is."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_run import Source, Tiny, tiny_run
@@ -114,6 +116,10 @@ def test_other_pairs_are_another_run(tmp_path):
     assert differences(told, identity_of(options, scenes[::-1])) == ""
     assert differences(told, identity_of(options, scenes[:2])).startswith("pairs was 3 pairs ")
     assert differences(told, identity_of(options, ())).endswith("is now None")
+    told.pop("edge_weight")  # as before there was such a weight
+    assert differences(told, identity_of(options, scenes)) == ""
+    heavier = identity_of(replace(options, edge_weight=3.0), scenes)
+    assert differences(told, heavier) == "edge_weight was 1.0 and is now 3.0"
 
 
 def test_a_state_that_does_not_tell_its_run_goes_on(tmp_path):

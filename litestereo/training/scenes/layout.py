@@ -26,10 +26,10 @@ from litestereo.training.scenes.textures import Atlas
 __all__ = ["sample_scenes"]
 
 _SHARES = [0.34, 0.18, 0.22, 0.26]
-# What the nearest point is drawn from, pixels. Things stick out nearer: in pairs of 512 columns the
-# 99th percentile is 44 px at the median and 17 to 186 px in nine pairs of ten. In 26 real pairs it
-# is 19 to 88 px at that width, and up to 115 px as they are.
-_USUAL_PX, _CLOSE_FROM_PX, _USUAL_SHARE = (15.0, 60.0), 60.0, 0.95
+# Columns for which a point so many pixels near is usual, and how many scenes keep to that. Things
+# stick out nearer: in pairs of 512 columns the 99th percentile is 44 px at the median and 17 to
+# 186 px in nine pairs of ten. In 26 real pairs, brought to that width, it is 19 to 88 px.
+_COLUMNS, _USUAL_PX, _USUAL_SHARE = 512, (15.0, 60.0), 0.95
 
 
 def sample_scenes(
@@ -71,7 +71,7 @@ def sample_scenes(
 def _sample_frame(draw: Draw, batch: int, size: tuple[int, int], bound_px: float) -> Frame:
     height, width = size
     mode = draw.choice(_SHARES, batch)
-    nearest = _nearest(draw, batch, bound_px)
+    nearest = _nearest(draw, batch, width, bound_px)
     # Streets and rooms end far away; cards and clutter stand before a wall at any distance.
     wall_share = draw.uniform(batch, low=0.04, high=0.7)
     distant = draw.chance(batch, p=0.3)
@@ -94,10 +94,11 @@ def _sample_frame(draw: Draw, batch: int, size: tuple[int, int], bound_px: float
     )
 
 
-def _nearest(draw: Draw, batch: int, bound_px: float) -> Tensor:
-    low, high = (min(px, bound_px) for px in _USUAL_PX)
+def _nearest(draw: Draw, batch: int, width: int, bound_px: float) -> Tensor:
+    low, high = (px * width / _COLUMNS for px in _USUAL_PX)
+    low, high = min(low, bound_px / 4), min(high, bound_px / 2)
     usual = draw.log_uniform(batch, low=low, high=high)
-    close = draw.log_uniform(batch, low=min(_CLOSE_FROM_PX, bound_px), high=bound_px)
+    close = draw.log_uniform(batch, low=high, high=bound_px)
     return torch.where(draw.chance(batch, p=_USUAL_SHARE), usual, close)
 
 

@@ -107,7 +107,7 @@ class Frame:
         mode: (B,) int64 kind of scene.
         focal: (B,) focal length in pixels.
         principal: (B, 2) principal point (x, y) in pixels.
-        nearest_px: (B,) disparity of the nearest point.
+        nearest_px: (B,) disparity that the nearest things are placed at; parts may be nearer.
         farthest_px: (B,) disparity of the far wall.
         height: of the pictures, pixels.
         width: of the pictures, pixels.
