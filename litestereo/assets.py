@@ -44,7 +44,7 @@ def artifact_path(model: str | Path) -> Path:
     if path.suffix != ".onnx" and not _begins_as_onnx(path):
         raise InputError(
             f"{path} is no artefact; need a bundled model's name or an .onnx file that "
-            "stereo-export wrote"
+            "stereo-export wrote (stereo-eval --backend torch takes checkpoints, too)"
         )
     return path
 

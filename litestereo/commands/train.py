@@ -20,6 +20,7 @@ from litestereo.commands.shared import (
     say,
     scenes_watched,
 )
+from litestereo.errors import InputError
 
 __all__ = ["train_main"]
 
@@ -127,14 +128,19 @@ def train(
     """
     from litestereo.training.options import Stage, TrainOptions
 
+    if fine_tune and (stage != "supervised" or pairs or teacher):
+        raise InputError(
+            "--fine-tune chooses its stage by the ground truth of its folder; leave --stage, "
+            "--pairs and --teacher out"
+        )
     options = TrainOptions(
         output=output,
         stage=cast(Stage, stage),  # which refuses other words
         model=model,
         textures=textures,
-        weights=weights,
+        weights=_named(weights),
         pairs=pairs,
-        teacher=teacher,
+        teacher=str(_named(Path(teacher))) if teacher and stage == "self" else teacher,
         labels=labels,
         truth_weight=truth_weight,
         feature_weight=feature_weight,
@@ -173,6 +179,14 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps(result))
         say(f"next: stereo-export --model {model} --weights {output / 'weights.safetensors'}")
+
+
+def _named(weights: Path | None) -> Path | None:
+    """Return the file of a bundled model's name, or what is given."""
+    from litestereo.assets import bundled_artifact, bundled_models
+
+    named = weights is not None and str(weights) in bundled_models() and not weights.exists()
+    return bundled_artifact(str(weights)) if named else weights
 
 
 def _trained(options: Any, folder: Path | None, progress: _Progress) -> dict[str, Any]:  # noqa: ANN401 - not loaded yet

@@ -21,7 +21,8 @@ from litestereo.runtime.reading import read_file
 
 __all__ = ["load_weights", "read_weights", "save_weights", "tensors_from"]
 
-_ENVELOPES = ("model", "state_dict")
+# A training run's state holds the averaged weights, which are the ones to use, beside the raw ones.
+_ENVELOPES = ("average", "model", "state_dict")
 _DDP_PREFIX = "module."
 # Artefacts hold what inference needs: BatchNorm's step counters only matter to training.
 _TRAINING_ONLY = "num_batches_tracked"

@@ -92,6 +92,10 @@ def fine_tune(
         )
     options = replace(options, weights=options.weights or artifact_path(options.model))
     known = all(scene.truth is not None for scene in scenes)
+    if not known and options.edge_weight != 1:
+        raise TrainingError(
+            f"--edge-weight needs exact truth, and not all pairs of {folder} have it; leave it out"
+        )
     trained, judges = held_out(scenes)
     with joined_group() as group:
         if known:

@@ -157,6 +157,11 @@ class TrainingRun:
             remove_leftovers(self.options.output)
         options = self.options
         with Journal(options, self.group, self.done, watch=self.watch) as journal:
+            if self.done.share >= 1:
+                self._note(
+                    f"{options.output} is finished; to go on, choose another folder and start from "
+                    f"--weights {options.output / 'weights.safetensors'}"
+                )
             self.validator.start()
             self.saved = begun = time.monotonic()
             cuda = self.group.device.type == "cuda"
@@ -201,6 +206,8 @@ class TrainingRun:
             self._note(f"{step}: about {steps} steps in --minutes {self.options.minutes:g}")
             return
         left = self.options.steps - self.done.step
+        if not left:
+            return
         self._note(
             f"{step}: the {left} to come take about {left * seconds / 3600:.1f} hours; fewer "
             "--steps, a smaller --batch, --height and --width, or a GPU take less"

@@ -126,11 +126,11 @@ class TrainOptions:
             )
         if self.stage == "real" and not (self.teacher and self.pairs):
             raise TrainingError("stage real needs pairs and a teacher: --pairs DIR --teacher FILE")
-        labelled = self.stage == "real" or (self.stage == "self" and self.pairs)
-        if labelled and self.edge_weight != 1:
+        no_truth = self.stage == "self" and (self.pairs or not self.truth_weight)
+        if (self.stage == "real" or no_truth) and self.edge_weight != 1:
             raise TrainingError(
-                "--edge-weight needs exact truth, and labels have none at edges; leave it out, or "
-                "train on scenes"
+                "--edge-weight needs exact truth, and this stage has none at edges; leave it out, "
+                "or train on scenes"
             )
 
     @property

@@ -18,6 +18,8 @@ _HELD_OUT_SHARE = 5
 _COPY = re.compile(r"#\d+$")
 # Of MiddEval3, SceneFlow and DrivingStereo: the same scenes in another size or pass.
 _VARIANT = re.compile(r"-([QHF]|cleanpass|finalpass|full)$")
+# Of Middlebury: a scene in another size within a set, as Teddy_H beside teddy.
+_SIZE = re.compile(r"[_-][QHF]$")
 
 
 def held_out(scenes: Sequence[Scene]) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
@@ -64,13 +66,13 @@ def check_apart(trained: Sequence[Scene], judges: Sequence[Scene]) -> None:
     if not trained or not judges:
         return
     marks = {mark for scene in trained for mark in _marks(scene)}
-    sets_of: dict[Hashable, set[str]] = {}
+    known_as: dict[Hashable, set[tuple[str, str]]] = {}
     for scene in trained:
-        sets_of.setdefault(_family(scene), set()).add(scene.set)
+        known_as.setdefault(_family(scene), set()).add((scene.set, scene.name))
     both = [
         scene.key
         for scene in judges
-        if _marks(scene) & marks or sets_of.get(_family(scene), {scene.set}) != {scene.set}
+        if _marks(scene) & marks or known_as.get(_family(scene), set()) - {(scene.set, scene.name)}
     ]
     if both:
         raise TrainingError(
@@ -108,7 +110,7 @@ def _marks(scene: Scene) -> set[Hashable]:
 
 
 def _name(scene: Scene) -> str:
-    return _COPY.sub("", scene.name).lower()
+    return _SIZE.sub("", _COPY.sub("", scene.name)).lower()
 
 
 def _family(scene: Scene) -> tuple[str, str]:

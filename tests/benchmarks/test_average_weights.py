@@ -40,8 +40,23 @@ def test_each_weight_is_averaged_by_its_share(checkpoints, more, share):
         torch.testing.assert_close(values.float(), torch.lerp(a, b, share), rtol=1e-3, atol=1e-6)
 
 
-def test_shares_have_to_fit(checkpoints):
-    ran, output = averaged(checkpoints, "--share", "0.5")
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (("--share", "0.5"), "2 weights have 1 shares"),
+        (("--share", "3", "7"), "[3.0, 7.0] have to be 0 to 1"),
+        (("--share", "nan", "nan"), "have to be 0 to 1"),
+        (("--model", "las1"), "does not fit the model"),
+        (("-o", "a.safetensors"), "is one of the weights"),
+        (("-o", "mean.onnx"), "has to end in .safetensors"),
+    ],
+)
+def test_what_cannot_be_averaged_is_told(checkpoints, monkeypatch, more, problem):
+    monkeypatch.chdir(checkpoints[0].parent)
+    before = checkpoints[0].read_bytes()
+    ran, output = averaged(checkpoints, *more)
     assert ran.returncode == 2
-    assert "2 weights need as many shares that sum to 1" in ran.stderr
+    assert problem in ran.stderr
+    assert "Traceback" not in ran.stderr
     assert not output.exists()
+    assert checkpoints[0].read_bytes() == before

@@ -51,6 +51,14 @@ def test_published_envelopes_load(tmp_path, source, target, envelope, prefix, su
     assert_same(target, source.state_dict())
 
 
+def test_of_a_training_state_the_averaged_weights_load(tmp_path, source, target):
+    averaged = source.state_dict()
+    raw = {name: torch.zeros_like(value) for name, value in averaged.items()}
+    torch.save({"model": raw, "optimizer": {}, "average": averaged}, tmp_path / "state.pt")
+    load_weights(target, tmp_path / "state.pt")
+    assert_same(target, averaged)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_checkpoints_are_cast_up(tmp_path, source, target, dtype):
     state = {n: v.to(dtype) if v.is_floating_point() else v for n, v in source.state_dict().items()}

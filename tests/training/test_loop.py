@@ -233,6 +233,11 @@ def test_a_resumed_log_has_each_step_once(tmp_path):
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert not list(tmp_path.glob("*.part"))
+    told = []
+    train(TrainOptions(output=tmp_path, steps=4, **TINY), watch=told.append)
+    assert any(
+        "is finished; to go on, choose another folder" in each.get("note", "") for each in told
+    )
 
 
 def test_the_record_is_what_the_committed_ones_are(tmp_path):

@@ -125,6 +125,10 @@ def test_a_scene_of_the_validation_is_not_trained_on(tmp_path, picture, frames):
     by_chance = [Scene(f.name, "kitti2012", f.left, f.right) for f in frames[:6]]
     others = [Scene(f.name, "kitti2015", f.left, f.right) for f in frames[6:]]
     check_apart(by_chance, [Scene(by_chance[0].name, "kitti2015", others[0].left, others[0].right)])
+    sized = Scene(f"{frames[0].name}_H", "rig", others[0].left, others[0].right)
+    with pytest.raises(TrainingError, match="1 scenes of --validate are trained on"):
+        check_apart(frames[:1], [sized])
+    assert [len(group) for group in _groups([frames[0], sized])] == [2]
     check_apart((), half)
     check_apart(half, ())
 

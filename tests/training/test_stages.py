@@ -398,6 +398,24 @@ def test_fine_tuning_without_truth_distils(tmp_path, bare):
     assert result.after["from_old_px"] > 0
 
 
+def test_fine_tuning_chooses_its_stage_and_needs_truth_for_edges(tmp_path, bare, capsys):
+    given = ["-o", str(tmp_path / "run"), "--fine-tune", str(bare)]
+    assert train_main([*given, "--stage", "self"]) == 1
+    assert "leave --stage, --pairs and --teacher out" in " ".join(capsys.readouterr().err.split())
+    assert train_main([*given, "--edge-weight", "3"]) == 1
+    assert "not all pairs of" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_a_bundled_name_is_taken_as_start_and_teacher(tmp_path, bare, monkeypatch):
+    seen = []
+    monkeypatch.setattr("litestereo.commands.train._trained", lambda *given: seen.append(given[0]))
+    given = ["-o", str(tmp_path), "--weights", "las1", "--teacher", "las1", "--stage", "self"]
+    with pytest.raises(SystemExit):
+        train_main(given)
+    assert (seen[0].weights, seen[0].teacher) == (BUNDLED, str(BUNDLED))
+
+
 def test_agreement_alone_is_no_gain():
     """A flat answer agrees with itself everywhere; the photometric error tells."""
     old = {"consistent": 80.0, "photometric": 5.0}
