@@ -79,14 +79,20 @@ def main() -> int:
     begun, log = time.monotonic(), []
     while run.done.step < given.steps:
         for chosen in torch.randperm(_PAIRS, generator=order).split(_BATCH):
-            run.advance(_part(pairs, chosen))
+            loss, _ = run.advance(_part(pairs, chosen))
         if run.done.step % _CHECK_EVERY and run.done.step < given.steps:
             continue
         errors = _errors_px(run.network, pairs)
         mean = round(sum(errors) / len(errors), 3)
-        line = {"step": run.done.step, "epe_px": mean, "each_px": errors}
-        log.append({**line, "minutes": round((time.monotonic() - begun) / 60, 1)})
-        print(json.dumps(log[-1]), flush=True)
+        line = {
+            "step": run.done.step,
+            "loss": round(float(loss), 4),
+            "epe_px": mean,
+            "each_px": errors,
+            "minutes": round((time.monotonic() - begun) / 60, 1),
+        }
+        log.append(line)
+        print(json.dumps(line), flush=True)
         if mean < given.target:
             break
     result = {"model": given.model, "target_px": given.target, "reached": mean < given.target}
