@@ -24,7 +24,7 @@ if __name__ == "__main__":
 import torch
 from torch import Tensor, nn
 
-from litestereo.assets import bundled_artifact
+from litestereo.assets import bundled_artifact, bundled_models
 from litestereo.runtime.files import write_atomic
 from litestereo.training.gradients import Gradients
 from litestereo.training.loop import channels_last, compile_step
@@ -35,8 +35,6 @@ from litestereo.training.stages import start_network
 
 _PRECISIONS = ("float32", "bfloat16")
 _SHOWN = 5
-# Of the longest parameter's gradient: shorter ones are compared with this.
-_LEAST = 1e-3
 
 
 def main() -> None:
@@ -56,7 +54,7 @@ def main() -> None:
                 module.compile() if options.as_torch_does else compile_step(module)
             gradients = _gradients(module, *batch)
             own = own or gradients
-            rows[f"{way} {precision}"] = row = _apart(gradients, own)
+            rows[f"{way} {precision}"] = row = _apart(gradients, own, least=options.least)
             print(way, precision, json.dumps(row), f"{time.monotonic() - begun:.0f} s", flush=True)
     result = {
         "model": options.model,
@@ -79,6 +77,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--precision", action="append", choices=_PRECISIONS, help="both by default")
     parser.add_argument(
+        "--least",
+        type=float,
+        default=1e-3,
+        help="of the longest parameter's gradient: it is added to what others are compared with",
+    )
+    parser.add_argument(
         "--as-torch-does", action="store_true", help="compile with what training switches off"
     )
     parser.add_argument("-o", "--output", type=Path)
@@ -97,7 +101,8 @@ def _batch(options: argparse.Namespace, device: str) -> tuple[Tensor, Tensor, Te
 def _step(options: argparse.Namespace, precision: str, device: str) -> Supervised:
     """Return what the training loop makes its gradients of."""
     torch.manual_seed(0)
-    weights = options.weights or (bundled_artifact("las1") if options.model == "las1" else None)
+    bundled = options.model in bundled_models()
+    weights = options.weights or (bundled_artifact(options.model) if bundled else None)
     network = start_network(options.model, weights).to(device).train()
     channels_last(network)
     return Supervised(network, autocast=precision == "bfloat16")
@@ -108,11 +113,13 @@ def _gradients(module: nn.Module, *batch: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-def _apart(gradients: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, object]:
+def _apart(
+    gradients: dict[str, Tensor], own: dict[str, Tensor], *, least: float
+) -> dict[str, object]:
     lengths = {name: float(gradient.norm()) for name, gradient in own.items()}
     apart = {name: float((gradients[name] - gradient).norm()) for name, gradient in own.items()}
-    least = _LEAST * max(lengths.values())
-    relative = {name: apart[name] / (length + least) for name, length in lengths.items()}
+    added = least * max(lengths.values())
+    relative = {name: apart[name] / (length + added) for name, length in lengths.items()}
     worst = sorted(relative, key=lambda name: -relative[name])[:_SHOWN]
     total = sum(length**2 for length in lengths.values()) ** 0.5
     return {

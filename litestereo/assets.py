@@ -6,7 +6,7 @@ from pathlib import Path
 
 from litestereo.errors import InputError
 
-__all__ = ["artifact_path", "bundled_artifact", "bundled_models", "demo_pair"]
+__all__ = ["artifact_path", "bundled_artifact", "bundled_models", "demo_pair", "named_file"]
 
 _PACKAGE = Path(__file__).resolve().parent
 _WEIGHTS = _PACKAGE / "models" / "weights"
@@ -27,6 +27,15 @@ def bundled_artifact(model: str) -> Path:
     return _WEIGHTS / f"{model}.onnx"
 
 
+def named_file(model: str | Path) -> Path:
+    """Return the artefact of a bundled model's name, or the path that `model` is.
+
+    Args:
+        model: name or path of any file, which need not exist.
+    """
+    return bundled_artifact(str(model)) if str(model) in bundled_models() else Path(model)
+
+
 def artifact_path(model: str | Path) -> Path:
     """Return the artefact of a bundled model's name, or `model` itself where it is a file.
 
@@ -36,9 +45,7 @@ def artifact_path(model: str | Path) -> Path:
     Raises:
         InputError: neither a bundled model nor a file of that kind.
     """
-    if str(model) in bundled_models():
-        return bundled_artifact(str(model))
-    path = Path(model)
+    path = named_file(model)
     if not path.is_file():
         raise InputError(_unknown(path))
     if path.suffix != ".onnx" and not _begins_as_onnx(path):

@@ -126,6 +126,7 @@ def train(
     Prints the last line of the log as JSON, or with --fine-tune what was gained; the averaged
     weights are in weights.safetensors, the best ones of --validate in best.safetensors.
     """
+    from litestereo.assets import named_file
     from litestereo.training.options import Stage, TrainOptions
 
     if fine_tune and (stage != "supervised" or pairs or teacher):
@@ -138,9 +139,9 @@ def train(
         stage=cast(Stage, stage),  # which refuses other words
         model=model,
         textures=textures,
-        weights=_named(weights),
+        weights=named_file(weights) if weights else None,
         pairs=pairs,
-        teacher=str(_named(Path(teacher))) if teacher and stage == "self" else teacher,
+        teacher=str(named_file(teacher)) if teacher and stage == "self" else teacher,
         labels=labels,
         truth_weight=truth_weight,
         feature_weight=feature_weight,
@@ -179,14 +180,6 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps(result))
         say(f"next: stereo-export --model {model} --weights {output / 'weights.safetensors'}")
-
-
-def _named(weights: Path | None) -> Path | None:
-    """Return the file of a bundled model's name, or what is given."""
-    from litestereo.assets import bundled_artifact, bundled_models
-
-    named = weights is not None and str(weights) in bundled_models() and not weights.exists()
-    return bundled_artifact(str(weights)) if named else weights
 
 
 def _trained(options: Any, folder: Path | None, progress: _Progress) -> dict[str, Any]:  # noqa: ANN401 - not loaded yet

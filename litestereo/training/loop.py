@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+import torch._inductor  # the optimizer loads it anyway
 from torch import Tensor, nn
 
 from litestereo.benchmarks.scenes import Scene
@@ -315,9 +316,7 @@ def compile_step(module: nn.Module) -> None:
     Args:
         module: network and loss.
     """
-    from torch._inductor import list_options  # takes a second, and few runs compile
-
-    known = _UNTRUSTED in list_options()
+    known = _UNTRUSTED in torch._inductor.list_options()
     module.compile(options={_UNTRUSTED: False} if known else None)
 
 

@@ -34,8 +34,6 @@ def test_a_cuda_graph_needs_a_gpu(tmp_path):
 @pytest.mark.filterwarnings("ignore")  # torch.compile's own change from version to version
 @pytest.mark.parametrize("compiled", [False, True])
 def test_replayed_steps_learn_as_launched_ones(tmp_path, compiled):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here")
     launched = TrainOptions(output=tmp_path, **TINY)
     replayed = replace(launched, compile_network=compiled, cuda_graph=True)
     errors = []
@@ -55,8 +53,6 @@ def test_replayed_steps_learn_as_launched_ones(tmp_path, compiled):
 @pytest.mark.filterwarnings("ignore")  # torch.compile's own change from version to version
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_replayed_step_draws_new_perturbations(tmp_path, compiled):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here")
     run = make_run(
         TrainOptions(
             output=tmp_path,
@@ -174,10 +170,11 @@ def test_a_compiled_step_has_the_gradients_of_a_launched_one(tmp_path):
     """All of LAS1 at once: its parts, compiled alone, were right where the whole was not."""
     script, output = TESTS.parent / "benchmarks/compiled_gradients.py", tmp_path / "apart.json"
     size = ("--pairs", "2", "--height", "64", "--width", "128", "--precision", "float32")
-    subprocess.run([sys.executable, script, *size, "-o", output], check=True, timeout=500)
+    command = [sys.executable, script, *size, "--least", "1e-4", "-o", output]
+    subprocess.run(command, check=True, timeout=500)
     compiled = json.loads(output.read_text())["apart"]["compiled float32"]
     assert compiled["whole"] < 0.01
-    assert max(compiled["worst"].values()) < 0.05
+    assert max(compiled["worst"].values()) < 0.01
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -251,7 +251,5 @@ def test_the_record_is_what_the_committed_ones_are(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own, of torch.jit
 def test_two_steps_on_a_gpu(tmp_path):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here")
     options = TrainOptions(output=tmp_path, steps=2, batch=2, height=64, width=128)
     assert train(options)["step"] == 2

@@ -117,8 +117,6 @@ def test_equal_seeds_give_equal_batches_and_others_do_not(atlas):
 
 @pytest.mark.gpu
 def test_replayed_scenes_are_the_launched_ones(atlas):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here")
     there = replace(atlas, texels=atlas.texels.cuda(), outlines=atlas.outlines.cuda())
     streams = [SceneStream(there, batch=2, size=SIZE, seed=6, recorded=r) for r in (True, False)]
     replayed, launched = ([stream.next() for _ in range(6)] for stream in streams)

@@ -136,9 +136,10 @@ def test_the_weight_of_edges_reaches_the_loss(tmp_path, known, stage):
             edge_weight=weight,
             **TINY,
         )
-        run = make_run(options)
         if stage == "truth":
             run = make_truth_run(options, find_training_pairs(known), group=Group())
+        else:
+            run = make_run(options)
         batch = run.source.next()
         return float(run.module(batch.left, batch.right, batch.disparity_px)[0].detach())
 

@@ -44,8 +44,6 @@ def test_a_batch_that_is_not_finite_changes_nothing_that_is_kept(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_nor_does_it_on_a_gpu(tmp_path, cuda_graph):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here")
     source = Source(bad={1, 3}, device="cuda")
     group = Group(device=torch.device("cuda"))
     run = tiny_run(tmp_path, source=source, group=group, steps=5, cuda_graph=cuda_graph)
