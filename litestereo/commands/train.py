@@ -92,6 +92,13 @@ def train(
         float | None,
         typer.Option(min=0, show_default="5e-4; to fine-tune 1e-4", help="Peak of the one-cycle."),
     ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            show_default="muon; to fine-tune adamw",
+            help="muon (of matrices; adamw of the rest) or adamw.",
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(show_default="to the end", help="Stop after so long; call again to go on."),
@@ -127,7 +134,7 @@ def train(
     weights are in weights.safetensors, the best ones of --validate in best.safetensors.
     """
     from litestereo.assets import named_file
-    from litestereo.training.options import Stage, TrainOptions
+    from litestereo.training.options import Optimizer, Stage, TrainOptions
 
     if fine_tune and (stage != "supervised" or pairs or teacher):
         raise InputError(
@@ -136,7 +143,7 @@ def train(
         )
     options = TrainOptions(
         output=output,
-        stage=cast(Stage, stage),  # which refuses other words
+        stage=cast(Stage, stage),  # other words are refused
         model=model,
         textures=textures,
         weights=named_file(weights) if weights else None,
@@ -152,6 +159,8 @@ def train(
         width=width,
         max_disparity_px=max_disparity,
         peak_learning_rate=learning_rate or (5e-4 if fine_tune is None else 1e-4),
+        # Likewise.
+        optimizer=cast(Optimizer, optimizer or ("muon" if fine_tune is None else "adamw")),
         minutes=minutes,
         fit_schedule=fit_schedule,
         validate=tuple(validate or ()),

@@ -15,9 +15,10 @@ __all__ = ["differences", "identity_of"]
 _DECIDING = (
     *("stage", "model", "seed", "height", "width", "textures", "texture_size", "samples"),
     *("max_disparity_px", "truth_weight", "feature_weight", "edge_weight"),
+    "optimizer",
 )
 # What runs had before they could tell.
-_ONCE = {"edge_weight": 1.0}
+_ONCE = {"edge_weight": 1.0, "optimizer": "adamw"}
 _SHOWN = 12
 
 

@@ -24,6 +24,7 @@ from litestereo.training.gradients import (
 from litestereo.training.group import Group
 from litestereo.training.identity import identity_of
 from litestereo.training.journal import Journal
+from litestereo.training.muon import Muon, is_matrix
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
 from litestereo.training.schedule import Schedule
@@ -100,7 +101,7 @@ class TrainingRun:
             torch.backends.cudnn.allow_tf32 = True
         self.network = network
         channels_last(network.to(device).train())
-        self.optimizer = _optimizer(network, options)
+        self.optimizers = _optimizers(network, options)
         self.average = Average(network, decay=options.ema_decay)
         self.statistics = Statistics(network)
         self.state_path = options.output / "state.pt"
@@ -126,7 +127,7 @@ class TrainingRun:
         return load_state(
             self.state_path,
             model=self.network,
-            optimizer=self.optimizer,
+            optimizers=self.optimizers,
             average=self.average,
             identity=self.identity,
         )
@@ -233,8 +234,9 @@ class TrainingRun:
         Args:
             batch: this process's pairs, on its device.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.schedule.rate
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)
@@ -253,12 +255,13 @@ class TrainingRun:
         bad = ~torch.isfinite(norm)
         self.statistics.restore(bad)
         self.skipped = (self.skipped + 1) * bad
-        if self.group.device.type == "cuda":
-            # The fused kernel looks at this flag itself: the host need not wait for the GPU.
-            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-            self.optimizer.step()
-        elif not bad:
-            self.optimizer.step()
+        cuda = self.group.device.type == "cuda"
+        for optimizer in self.optimizers:
+            if cuda:
+                # Their kernels look at this flag themselves: the host need not wait for the GPU.
+                optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+            if cuda or not bad:
+                optimizer.step()
         self.schedule.advance()
         self.done.step, self.done.share = self.schedule.step, self.schedule.progress
         self.done.pairs += self.options.batch * self.group.world
@@ -301,7 +304,7 @@ class TrainingRun:
                 save_state(
                     self.state_path,
                     model=self.network,
-                    optimizer=self.optimizer,
+                    optimizers=self.optimizers,
                     average=self.average,
                     progress=self.done,
                     identity=self.identity,
@@ -331,13 +334,19 @@ def channels_last(network: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def _optimizer(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """AdamW that decays weights but not biases, norms and layer scales."""
-    matrices = [p for p in network.parameters() if p.ndim >= 2]
-    vectors = [p for p in network.parameters() if p.ndim < 2]
+def _optimizers(network: nn.Module, options: TrainOptions) -> list[torch.optim.Optimizer]:
+    """Muon for matrices and AdamW for the rest, or AdamW alone.
+
+    Weights are decayed, but not biases, norms and layer scales.
+    """
+    rate, decay = options.peak_learning_rate, options.weight_decay
+    parameters = list(network.parameters())
+    matrices = [p for p in parameters if options.optimizer == "muon" and is_matrix(p)]
+    by_muon = set(map(id, matrices))
+    rest = [p for p in parameters if id(p) not in by_muon]
     groups = [
-        {"params": matrices, "weight_decay": options.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
-    fused = next(network.parameters()).is_cuda
-    return torch.optim.AdamW(groups, lr=options.peak_learning_rate, fused=fused)
+    adamw = torch.optim.AdamW(groups, lr=rate, fused=parameters[0].is_cuda)
+    return [Muon(matrices, lr=rate, weight_decay=decay), adamw] if matrices else [adamw]

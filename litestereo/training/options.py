@@ -8,7 +8,10 @@ from typing import Literal, get_args
 
 from litestereo.errors import TrainingError
 
-__all__ = ["Stage", "TrainOptions"]
+__all__ = ["Optimizer", "Stage", "TrainOptions"]
+
+Optimizer = Literal["muon", "adamw"]
+"""Muon for matrices and AdamW for the rest, or AdamW alone."""
 
 Stage = Literal["supervised", "self", "real"]
 """What a run learns from: rendered scenes, a frozen teacher beside them, or a teacher's labels."""
@@ -37,9 +40,10 @@ class TrainOptions:
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
         height, width: size of the rendered pictures or of the crops.
+        optimizer: "muon" trains matrices by Muon and the rest by AdamW, "adamw" all by AdamW.
         peak_learning_rate: top of the one-cycle schedule.
         warm_up: share of the schedule in which the rate rises.
-        weight_decay: of AdamW, on weights with two or more dimensions.
+        weight_decay: on weights with two or more dimensions.
         ema_decay: of the averaged weights, which are the ones that are kept.
         max_disparity_px: no rendered disparity is larger.
         samples: colour samples for each rendered pixel.
@@ -75,6 +79,7 @@ class TrainOptions:
     batch: int = 32
     height: int = 320
     width: int = 640
+    optimizer: Optimizer = "muon"
     peak_learning_rate: float = 5e-4
     warm_up: float = 0.03
     weight_decay: float = 1e-4
@@ -97,6 +102,11 @@ class TrainOptions:
         if self.stage not in get_args(Stage):
             raise TrainingError(
                 f"stage {self.stage!r} is unknown; choose one of {', '.join(get_args(Stage))}"
+            )
+        if self.optimizer not in get_args(Optimizer):
+            raise TrainingError(
+                f"optimizer {self.optimizer!r} is unknown; choose one of "
+                f"{', '.join(get_args(Optimizer))}"
             )
         if self.steps < 1 or self.batch < 1:
             raise TrainingError(f"steps {self.steps} and batch {self.batch} must be at least 1")

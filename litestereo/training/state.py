@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,7 +145,7 @@ def save_state(
     path: Path,
     *,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: Average,
     progress: Progress,
     identity: Mapping[str, object] | None = None,
@@ -155,14 +155,14 @@ def save_state(
     Args:
         path: the file.
         model: what is trained.
-        optimizer: of that model.
+        optimizers: of that model.
         average: of its weights.
         progress: what the run has done.
         identity: of the run, as `identity_of` has it.
     """
     state = {
         "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "average": average.values,
         "progress": asdict(progress),
         "identity": dict(identity or {}),
@@ -183,7 +183,7 @@ def load_state(
     path: Path,
     *,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: Average,
     identity: Mapping[str, object] | None = None,
 ) -> Progress:
@@ -192,7 +192,7 @@ def load_state(
     Args:
         path: the file.
         model: is filled.
-        optimizer: is filled.
+        optimizers: are filled.
         average: is filled.
         identity: of this run; None does not ask whose state it is.
 
@@ -210,7 +210,9 @@ def load_state(
                 "folder"
             )
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        kept = state["optimizers"] if "optimizers" in state else [state["optimizer"]]  # as once
+        for optimizer, its in zip(optimizers, kept, strict=True):
+            optimizer.load_state_dict(its)
         values: dict[str, Tensor] = state["average"]
         average.values = {k: values[k] for k in average.values}
         return Progress(**state["progress"])

@@ -331,7 +331,7 @@ def _states() -> list[bytes]:
     path = _folder() / "seed.pt"
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     average = Average(network, decay=0.9)
-    save_state(path, model=network, optimizer=optimizer, average=average, progress=Progress())
+    save_state(path, model=network, optimizers=[optimizer], average=average, progress=Progress())
     return [path.read_bytes()]
 
 
@@ -344,7 +344,7 @@ def _training_state(content: bytes) -> object:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     average = Average(network, decay=0.9)
     path = _file("state.pt", content)
-    return load_state(path, model=network, optimizer=optimizer, average=average)
+    return load_state(path, model=network, optimizers=[optimizer], average=average)
 
 
 def _session(content: bytes) -> object:

@@ -116,15 +116,22 @@ def test_other_pairs_are_another_run(tmp_path):
     assert differences(told, identity_of(options, ())).endswith("is now None")
     told.pop("edge_weight")  # as before there was such a weight
     assert differences(told, identity_of(options, scenes)) == ""
+    told.pop("optimizer")  # as before there was a choice
+    other = "optimizer was adamw and is now muon"
+    assert differences(told, identity_of(options, scenes)) == other
+    options = replace(options, optimizer="adamw")
+    assert differences(told, identity_of(options, scenes)) == ""
     heavier = identity_of(replace(options, edge_weight=3.0), scenes)
     assert differences(told, heavier) == "edge_weight was 1.0 and is now 3.0"
 
 
 def test_a_state_that_does_not_tell_its_run_goes_on(tmp_path):
-    tiny_run(tmp_path, steps=1).go()
+    """As it was written before runs told theirs, and AdamW was the only optimiser."""
+    tiny_run(tmp_path, steps=1, optimizer="adamw").go()
     state = torch.load(tmp_path / "state.pt")
     del state["identity"]
+    (state["optimizer"],) = state.pop("optimizers")
     torch.save(state, tmp_path / "state.pt")
-    assert tiny_run(tmp_path, steps=2, seed=5).go()["step"] == 2
+    assert tiny_run(tmp_path, steps=2, seed=5, optimizer="adamw").go()["step"] == 2
     with pytest.raises(TrainingError, match="seed was 5"):
-        tiny_run(tmp_path, steps=3, seed=6)
+        tiny_run(tmp_path, steps=3, seed=6, optimizer="adamw")
