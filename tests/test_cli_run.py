@@ -233,7 +233,7 @@ def test_a_depth_without_any_pixel_is_noted(stereo_run, pair, tmp_path):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("las2_m", "stereo-export --model las2_m --weights FILE"),
+        ("las2_l", "stereo-export --model las2_l --weights FILE"),
         ("nope.onnx", "nope.onnx is no such file"),
         ("out/nope", "out/nope is no such file"),
         ("las9", "'las9' is neither a bundled model"),
