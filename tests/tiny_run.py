@@ -12,16 +12,17 @@ CPU = Group(device=torch.device("cpu"))
 
 
 class Tiny(nn.Module):
-    """A network with the norms of ours and next to no weights."""
+    """A network with the norms of ours and next to no weights, one of them a matrix for Muon."""
 
     def __init__(self):
         super().__init__()
         # Without a bias, whose gradient before a norm is rounding alone.
-        self.first, self.norm = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
-        self.last = nn.Conv2d(4, 1, 1)
+        self.first = nn.Conv2d(3, 12, 3, padding=1, bias=False)
+        self.matrix, self.norm = nn.Conv2d(12, 12, 1, bias=False), nn.BatchNorm2d(12)
+        self.last = nn.Conv2d(12, 1, 1)
 
     def forward(self, left):
-        return self.last(self.norm(self.first(left / 255)))
+        return self.last(self.norm(self.matrix(self.first(left / 255))))
 
 
 class Objective(nn.Module):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from litestereo.assets import bundled_artifact
+from litestereo.assets import bundled_artifact, bundled_models
 from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions
 
@@ -53,13 +53,13 @@ def out() -> Path:
 
 
 def artifact_of(name: str) -> Path:
-    """Return an artefact's file: the bundled one for "las1", else one of PROOF_ARTIFACTS.
+    """Return an artefact's file: a bundled model's by its name, else one of PROOF_ARTIFACTS.
 
     A name that ends in ".plugin" is the same artefact, built with the plugin PROOF_PLUGIN.
     """
     name = name.removesuffix(_WITH_PLUGIN)
-    if name == "las1":
-        return bundled_artifact("las1")
+    if name in bundled_models():
+        return bundled_artifact(name)
     return Path(os.environ["PROOF_ARTIFACTS"]) / f"{name}.onnx"
 
 

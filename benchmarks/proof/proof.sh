@@ -24,7 +24,7 @@
 #
 # TRT_PYTHON is TensorRT's interpreter, PYTHON torch's (python3 both); PROOF_WORK holds pictures,
 # engines and answers (/tmp/proof), PROOF_OUT the findings, PROOF_ARTIFACTS the artefacts other than
-# the bundled one, PROOF_CACHE one folder for all engines, as stereo-bench and gpu.sh take it (else each has
+# the bundled ones, PROOF_CACHE one folder for all engines, as stereo-bench and gpu.sh take it (else each has
 # its own below PROOF_WORK), PROOF_TRUTH the scenes with ground truth, PROOF_LEVEL TensorRT's effort (3),
 # PROOF_CONSTRAINTS whether 8.6 must obey the FP32 islands (obey) or may do otherwise (prefer; INT8
 # always may), PROOF_LIMIT the seconds that a build of int8-bisect may take (150).

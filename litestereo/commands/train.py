@@ -159,7 +159,7 @@ def train(
         width=width,
         max_disparity_px=max_disparity,
         peak_learning_rate=learning_rate or (5e-4 if fine_tune is None else 1e-4),
-        # Likewise.
+        # Other words are refused, too.
         optimizer=cast(Optimizer, optimizer or ("muon" if fine_tune is None else "adamw")),
         minutes=minutes,
         fit_schedule=fit_schedule,

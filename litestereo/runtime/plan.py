@@ -174,7 +174,7 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
 
     Of measured models the costliest that keeps the rate at its 99th percentile is taken, at the
     largest size where one does; where what was measured is too slow, the next smaller size, which
-    is to be timed; without measurements the bundled model at the largest size.
+    is to be timed; without measurements "las1" at the largest size.
 
     Measurements of several devices are not mixed: those of the one that does most count.
 
@@ -329,8 +329,6 @@ def _device_notes(
 
 
 def _choice(request: PlanRequest, options: Sequence[SizeOption]) -> tuple[SizeOption, str, str]:
-    from litestereo.assets import bundled_models
-
     period_ms = 1000 / request.rate_hz
     for option in options:
         quick = [m for m in option.measured.values() if m.p99_ms <= period_ms]
@@ -344,8 +342,7 @@ def _choice(request: PlanRequest, options: Sequence[SizeOption]) -> tuple[SizeOp
     measured = [option for option in options if option.measured]
     if measured:
         return _too_slow(options, measured[-1], period_ms)
-    model = next(iter(bundled_models()), "las1")
-    return options[0], model, "not measured at these sizes: time it on your device first"
+    return options[0], "las1", "not measured at these sizes: time it on your device first"
 
 
 def _too_slow(

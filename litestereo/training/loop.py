@@ -51,7 +51,7 @@ _CHECK_AFTER = 100
 
 
 # Of torch.compile: sums along two axes by one kernel. They came with torch 2.10, and gave wrong
-# gradients there without a word (PyTorch #190796, #193061); LAS1's, compiled by 2.11, are wrong in
+# gradients there without a word (PyTorch #190796, #193061); LAS1's, compiled by 2.11, were wrong in
 # such places.
 _UNTRUSTED = "triton.mix_order_reduction"
 
@@ -258,7 +258,7 @@ class TrainingRun:
         cuda = self.group.device.type == "cuda"
         for optimizer in self.optimizers:
             if cuda:
-                # Their kernels look at this flag themselves: the host need not wait for the GPU.
+                # They look at this flag on the GPU: the host need not wait for it.
                 optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
             if cuda or not bad:
                 optimizer.step()

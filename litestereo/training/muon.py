@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
 
     Attributes:
         found_inf: 1 where the gradients are not finite, so that the step changes nothing; a tensor
-            on their device, as torch's fused optimisers have it, or None.
+            without dimensions on their device, as torch's fused optimisers have it, or None.
     """
 
     found_inf: Tensor | None = None
@@ -53,7 +53,8 @@ class Muon(torch.optim.Optimizer):
         """Take what `is_matrix` is true of.
 
         Args:
-            parameters: linear layers (out, in) and convolutions (out, in, height, width).
+            parameters: linear layers (out, in), convolutions (out, in, height, width), transposed
+                ones (in, out, height, width); all on one device.
             lr: learning rate, of the size that AdamW takes.
             weight_decay: share of the weights that a step takes away, times the rate.
         """
@@ -123,4 +124,4 @@ def _orthogonal(matrices: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=_B, alpha=_C), x, beta=_A)
-    return (x.mT if tall else x).to(matrices.dtype, memory_format=torch.contiguous_format)
+    return (x.mT if tall else x).to(matrices.dtype).contiguous()

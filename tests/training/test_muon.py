@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from tiny_run import Source, tiny_run
 from torch import nn
 
+from litestereo.errors import TrainingError
 from litestereo.models import create
 from litestereo.training.muon import Muon, is_matrix
+from litestereo.training.options import TrainOptions
+from litestereo.training.state import save_state
 
 LAYERS = [
     nn.Linear(48, 192),
@@ -33,6 +37,7 @@ def test_a_step_is_orthogonal_and_of_adamw_s_size(layer):
     assert float((step * weight.grad.flatten(1)).sum()) > 0
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has had it since 2.9")
 def test_steps_as_torch_does():
     """torch.optim.Muon knows plain matrices alone, and turns them in bfloat16."""
     torch.manual_seed(0)
@@ -75,7 +80,54 @@ def test_nearly_all_of_a_network_is_matrices(name):
     parameters = list(create(name).parameters())
     matrices = sum(p.numel() for p in parameters if is_matrix(p))
     assert matrices > 0.95 * sum(p.numel() for p in parameters)
-    assert not any(is_matrix(p) for p in parameters if p.ndim < 2 or p.shape[1] < 4)
+    assert not any(is_matrix(p) for p in parameters if p.ndim == 5)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_every_parameter_is_trained_once(tmp_path, optimizer):
+    run = tiny_run(tmp_path, optimizer=optimizer, weight_decay=0.5)
+    kinds = [type(each).__name__ for each in run.optimizers]
+    assert kinds == (["Muon", "AdamW"] if optimizer == "muon" else ["AdamW"])
+    groups = [group for each in run.optimizers for group in each.param_groups]
+    decayed = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(decayed)
+    assert decayed == {id(p): 0.5 * (p.ndim > 1) for p in run.network.parameters()}
+
+
+def test_what_has_no_gradient_stays():
+    weights = [nn.Parameter(torch.ones(12, 12)) for _ in range(2)]
+    weights[1].grad = torch.ones(12, 12)
+    Muon(weights, lr=0.1, weight_decay=0.1).step()
+    assert torch.equal(weights[0], torch.ones(12, 12))
+    assert not torch.equal(weights[1], torch.ones(12, 12))
+
+
+def test_a_run_that_is_gone_on_with_steps_as_one_at_once(tmp_path):
+    """The momentum is kept, too."""
+    whole = tiny_run(tmp_path / "whole", steps=4, peak_learning_rate=0.1)
+    whole.go()
+    options = {"peak_learning_rate": 0.1, "minutes": 5.0}
+    (tmp_path / "parts").mkdir()
+    first = tiny_run(tmp_path / "parts", steps=4, **options)
+    for _ in range(2):
+        first.advance(first.source.next())
+    save_state(
+        first.state_path,
+        model=first.network,
+        optimizers=first.optimizers,
+        average=first.average,
+        progress=first.done,
+        identity=first.identity,
+    )
+    second = tiny_run(tmp_path / "parts", source=Source(first=3), steps=4, start=1, **options)
+    second.go()
+    for one, other in zip(second.network.parameters(), whole.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_an_unknown_optimiser_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="'adam' is unknown; choose one of muon, adamw"):
+        TrainOptions(output=tmp_path, optimizer="adam")
 
 
 @pytest.mark.gpu
