@@ -27,7 +27,7 @@ class EvaluationRequest:
 
     Attributes:
         data: folders of data sets.
-        model: name of the model.
+        model: name of the model; None is las1, or the one whose artefact `weights` is.
         weights: checkpoint or artefact; None takes the bundled one.
         backend: one of `matchers.BACKENDS`.
         device: of the torch backend; None is the CPU.
@@ -40,7 +40,7 @@ class EvaluationRequest:
     """
 
     data: tuple[Path, ...]
-    model: str = "las1"
+    model: str | None = None
     weights: Path | None = None
     backend: str = "onnxruntime-cpu"
     device: str | None = None

@@ -44,6 +44,7 @@ __all__ = [
 
 BACKENDS = ("torch", *BACKEND_NAMES, "sgbm")
 
+_DEFAULT_MODEL = "las1"
 _DEFAULT_RANGE_PX = 192.0
 
 
@@ -268,7 +269,7 @@ class EngineMatcher:
 def open_matcher(
     backend: str,
     *,
-    model: str = "las1",
+    model: str | None = None,
     weights: Path | None = None,
     device: str | None = None,
     scale: float | None = None,
@@ -278,7 +279,7 @@ def open_matcher(
 
     Args:
         backend: one of `BACKENDS`.
-        model: a name of `litestereo.models.MODEL_NAMES`; an artefact knows its own.
+        model: a name of `litestereo.models.MODEL_NAMES`; None is las1, or an artefact's own.
         weights: a checkpoint (torch) or an artefact (torch and the runtime's backends); None takes
             the bundled ones.
         device: of torch; None is the CPU.
@@ -287,7 +288,8 @@ def open_matcher(
             give it an artefact of fixed size.
 
     Raises:
-        InputError: the backend is unknown, or is given what it has not (weights, device, scale).
+        InputError: the backend is unknown, or is given what it has not (weights, device, scale), or
+            the artefact is of another model.
         LiteStereoError: the weights cannot be used, or a package is missing.
     """
     if backend not in BACKENDS:
@@ -299,7 +301,7 @@ def open_matcher(
             f"{backend} takes no --scale; drop it, or use --backend {' or '.join(BACKEND_NAMES)}"
         )
     if backend == "torch":
-        yield _open_torch(model, weights, device)
+        yield _open_torch(model or _DEFAULT_MODEL, weights, device)
     elif backend == "sgbm":
         if weights is not None:
             raise InputError("sgbm has no weights; drop --weights, or choose another --backend")
@@ -307,7 +309,13 @@ def open_matcher(
     else:
         from litestereo.runtime.engine import StereoEngine
 
-        with StereoEngine.load(weights or model, backend=backend, gpu=gpu, scale=scale) as engine:
+        artefact = weights or model or _DEFAULT_MODEL
+        with StereoEngine.load(artefact, backend=backend, gpu=gpu, scale=scale) as engine:
+            if weights and model not in (None, engine.manifest.model):
+                raise InputError(
+                    f"{weights} is of {engine.manifest.model}, and {model} was asked for; leave "
+                    "--model or --weights out"
+                )
             yield _engine_matcher(engine, backend, scale)
 
 

@@ -38,10 +38,13 @@ def evaluate(
             "--output", "-o", show_default="none", help="Folder for report.json and error maps."
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Name of the model.")] = "las1",
+    model: Annotated[
+        str | None,
+        typer.Option(show_default="las1, or whose artefact is given", help="Name of the model."),
+    ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(show_default="bundled", help="Checkpoint, or artefact's file."),
+        typer.Option(show_default="bundled", help="Checkpoint, artefact's file or bundled name."),
     ] = None,
     backend: Annotated[
         str,
@@ -79,6 +82,7 @@ def evaluate(
     if html and output is None:
         raise typer.BadParameter("--html needs a folder to write to; add -o DIR")
 
+    from litestereo.assets import named_file
     from litestereo.benchmarks.command import EvaluationRequest, run_evaluation
     from litestereo.benchmarks.table import evaluation_table
     from litestereo.runtime.tensorrt.options import GpuOptions
@@ -86,7 +90,7 @@ def evaluate(
     request = EvaluationRequest(
         tuple(data),
         model=model,
-        weights=weights,
+        weights=named_file(weights) if weights else None,
         backend=backend,
         device=device,
         scale=scale,
@@ -102,6 +106,7 @@ def evaluate(
         if as_json
         else evaluation_table(report, width=stdout_columns())
     )
+    say(f"of {report.matcher}")
     say(*(f"{scene.name}: {scene.problem}" for scene in report.broken))
     if report.broken:
         count = len(report.broken)

@@ -44,7 +44,8 @@ def train(
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(show_default="random", help="Checkpoint to start from.")
+        Path | None,
+        typer.Option(show_default="random", help="Checkpoint or bundled name to start from."),
     ] = None,
     pairs: Annotated[
         Path | None, typer.Option(show_default="none", help="Folder of real pairs.")
@@ -158,7 +159,9 @@ def train(
         height=height,
         width=width,
         max_disparity_px=max_disparity,
-        peak_learning_rate=learning_rate or (5e-4 if fine_tune is None else 1e-4),
+        peak_learning_rate=(5e-4 if fine_tune is None else 1e-4)
+        if learning_rate is None
+        else learning_rate,
         # Other words are refused, too.
         optimizer=cast(Optimizer, optimizer or ("muon" if fine_tune is None else "adamw")),
         minutes=minutes,

@@ -8,13 +8,19 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from litestereo.errors import CheckpointError, InputError, MissingDependencyError
+from litestereo.errors import (
+    CheckpointError,
+    InputError,
+    LiteStereoError,
+    MissingDependencyError,
+)
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.reading import read_file
@@ -252,10 +258,35 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
         "not finite": [n for n in sound if not bool(torch.isfinite(given[n]).all())],
     }
     found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
-    if found:
+    if not found:
+        return
+    other = _whose(given, path=path)
+    if other and sorted(given) != sorted(expected):
         raise CheckpointError(
-            f"{path} does not fit the model ({found}); check that it was made for this model"
+            f"{path} does not fit the model: it holds weights of {other}; choose that model, or "
+            "other weights"
         )
+    raise CheckpointError(
+        f"{path} does not fit the model ({found}); check that it was made for this model"
+    )
+
+
+def _whose(given: Mapping[str, Tensor], *, path: Path) -> str | None:
+    """Return the name of the network of ours whose weights these are, if they are any's."""
+    from litestereo.models import MODEL_NAMES, create
+    from litestereo.runtime.tensorrt.artifact import read_artifact
+
+    if path.suffix == ".onnx":
+        with suppress(LiteStereoError):  # of somebody else's
+            return read_artifact(path).manifest.model
+        return None
+    shapes = {name: tensor.shape for name, tensor in given.items()}
+    for name in MODEL_NAMES:
+        with torch.device("meta"):
+            wanted = create(name).state_dict()
+        if shapes == {key: tensor.shape for key, tensor in wanted.items()}:
+            return name
+    return None
 
 
 def _is_alike(given: Tensor, expected: Tensor) -> bool:

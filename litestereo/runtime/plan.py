@@ -196,7 +196,11 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
         why=why,
         expected=tuple(_expectation(request, distance, option.scale) for distance in distances),
         options=options,
-        notes=(*_notes(request, option), *_device_notes(measurements, option, model)),
+        notes=(
+            *_notes(request, option),
+            *_device_notes(measurements, option, model),
+            *_weights_notes(model),
+        ),
     )
 
 
@@ -325,6 +329,17 @@ def _device_notes(
     return (
         f"the measurements are of {count} devices and the plan is for {measured.device}; for "
         "another one give its receipts alone",
+    )
+
+
+def _weights_notes(model: str) -> tuple[str, ...]:
+    from litestereo.assets import bundled_models
+
+    if model in bundled_models():
+        return ()
+    return (
+        f"no weights of {model} come with litestereo (bundled: {', '.join(bundled_models())}); "
+        "without weights of your own give receipts of these alone",
     )
 
 

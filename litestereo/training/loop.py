@@ -159,7 +159,7 @@ class TrainingRun:
             remove_leftovers(self.options.output)
         options = self.options
         with Journal(options, self.group, self.done, watch=self.watch) as journal:
-            if self.done.share >= 1:
+            if self.schedule.progress >= 1:
                 self._note(
                     f"{options.output} is finished; to go on, choose another folder and start from "
                     f"--weights {options.output / 'weights.safetensors'}"
@@ -211,8 +211,8 @@ class TrainingRun:
         if not left:
             return
         self._note(
-            f"{step}: the {left} to come take about {left * seconds / 3600:.1f} hours; fewer "
-            "--steps, a smaller --batch, --height and --width, or a GPU take less"
+            f"{step}: the {left} to come take about {_long(left * seconds)}; fewer --steps, a "
+            "smaller --batch, --height and --width, or a GPU take less"
         )
 
     def _note(self, words: str) -> None:
@@ -311,6 +311,11 @@ class TrainingRun:
                 )
                 save_weights(network, self.options.output / "weights.safetensors", half=True)
         self.saved = time.monotonic()
+
+
+def _long(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
 
 
 def compile_step(module: nn.Module) -> None:

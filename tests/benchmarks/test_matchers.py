@@ -82,6 +82,12 @@ def test_open_onnxruntime_runs_the_artefact(tmp_path, pair):
     np.testing.assert_allclose(match.disparity_px, disparity, atol=1e-4)
     np.testing.assert_allclose(match.confidence, confidence, atol=1e-5)
     assert matcher.name == "stand-in (onnxruntime-cpu, fp32)"
+    told = "is of stand-in, and las1 was asked for"
+    with (
+        pytest.raises(InputError, match=told),
+        open_matcher("onnxruntime-cpu", model="las1", weights=artefact),
+    ):
+        pass
     with open_matcher("onnxruntime-cpu", weights=artefact, scale=2.0) as matcher:
         scaled = matcher(*pair)
     assert matcher.name == "stand-in (onnxruntime-cpu, fp32, scale 2)"

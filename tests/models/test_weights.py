@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from litestereo.assets import bundled_artifact
 from litestereo.errors import CheckpointError, InputError
 from litestereo.models import create, load_weights, save_weights
 from litestereo.models.weights import load_weights as fill
@@ -193,8 +194,11 @@ def test_a_misfit_names_the_keys_and_changes_nothing(tmp_path, source, target, c
 
 def test_weights_of_another_model_are_refused(tmp_path, source):
     save_weights(source, tmp_path / "las1.safetensors")
-    with pytest.raises(CheckpointError, match="does not fit the model"):
+    told = "it holds weights of las1; choose that model"
+    with pytest.raises(CheckpointError, match=told):
         load_weights(create("las2_s"), tmp_path / "las1.safetensors")
+    with pytest.raises(CheckpointError, match=told):
+        load_weights(create("las2_s"), bundled_artifact("las1"))
 
 
 class _Payload:

@@ -57,8 +57,10 @@ def test_learns_one_batch():
 def test_stops_goes_on_and_ends(tmp_path):
     first = train(TrainOptions(output=tmp_path, steps=2, **TINY))
     assert first["step"] == 2
-    on = train(TrainOptions(output=tmp_path, steps=4, **TINY))
+    told = []
+    on = train(TrainOptions(output=tmp_path, steps=4, **TINY), watch=told.append)
     assert on["step"] == 4
+    assert not any("is finished" in line.get("note", "") for line in told)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     model = create("las1")
@@ -72,7 +74,9 @@ def test_on_a_cpu_it_says_at_once_that_it_is_slow_and_how_slow(tmp_path):
     notes = [line["note"] for line in said if "TensorBoard" not in line.get("note", "TensorBoard")]
     assert notes[0] == "torch sees no CUDA GPU: training on the CPU, which is slow"
     assert notes[1].startswith("the first step took ")
-    assert re.match(r"a step \(--batch 1\) takes \d+\.\d s: the 1 to come take about ", notes[2])
+    assert re.match(
+        r"a step \(--batch 1\) takes \d+\.\d s: the 1 to come take about \d+\.\d minutes;", notes[2]
+    )
     assert len(notes) == 3
     said.clear()
     train(TrainOptions(output=tmp_path, steps=6, minutes=5, **TINY), watch=said.append)

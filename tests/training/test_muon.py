@@ -130,6 +130,11 @@ def test_an_unknown_optimiser_is_refused(tmp_path):
         TrainOptions(output=tmp_path, optimizer="adam")
 
 
+def test_a_rate_of_nothing_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match=r"learning rate 0\.0 must be above 0"):
+        TrainOptions(output=tmp_path, peak_learning_rate=0.0)
+
+
 @pytest.mark.gpu
 def test_a_gpu_moves_weights_as_a_cpu_does():
     """There matrices are turned in bfloat16."""
