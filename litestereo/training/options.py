@@ -108,7 +108,7 @@ class TrainOptions:
                 f"optimizer {self.optimizer!r} is unknown; choose one of "
                 f"{', '.join(get_args(Optimizer))}"
             )
-        if self.peak_learning_rate <= 0:
+        if not self.peak_learning_rate > 0:
             raise TrainingError(f"learning rate {self.peak_learning_rate} must be above 0")
         if self.steps < 1 or self.batch < 1:
             raise TrainingError(f"steps {self.steps} and batch {self.batch} must be at least 1")

@@ -130,9 +130,10 @@ def test_an_unknown_optimiser_is_refused(tmp_path):
         TrainOptions(output=tmp_path, optimizer="adam")
 
 
-def test_a_rate_of_nothing_is_refused(tmp_path):
-    with pytest.raises(TrainingError, match=r"learning rate 0\.0 must be above 0"):
-        TrainOptions(output=tmp_path, peak_learning_rate=0.0)
+@pytest.mark.parametrize("rate", [0.0, -1e-4, float("nan")])
+def test_a_rate_of_nothing_is_refused(tmp_path, rate):
+    with pytest.raises(TrainingError, match="must be above 0"):
+        TrainOptions(output=tmp_path, peak_learning_rate=rate)
 
 
 @pytest.mark.gpu
