@@ -35,6 +35,8 @@ from litestereo.training.stages import start_network
 
 _PRECISIONS = ("float32", "bfloat16")
 _SHOWN = 5
+# Of the longest parameter's gradient: it is added to what others are compared with.
+_LEAST = 1e-3
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
                 module.compile() if options.as_torch_does else compile_step(module)
             gradients = _gradients(module, *batch)
             own = own or gradients
-            rows[f"{way} {precision}"] = row = _apart(gradients, own, least=options.least)
+            rows[f"{way} {precision}"] = row = _apart(gradients, own)
             print(way, precision, json.dumps(row), f"{time.monotonic() - begun:.0f} s", flush=True)
     result = {
         "model": options.model,
@@ -76,12 +78,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--precision", action="append", choices=_PRECISIONS, help="both by default")
-    parser.add_argument(
-        "--least",
-        type=float,
-        default=1e-3,
-        help="of the longest parameter's gradient: it is added to what others are compared with",
-    )
     parser.add_argument(
         "--as-torch-does", action="store_true", help="compile with what training switches off"
     )
@@ -113,13 +109,11 @@ def _gradients(module: nn.Module, *batch: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-def _apart(
-    gradients: dict[str, Tensor], own: dict[str, Tensor], *, least: float
-) -> dict[str, object]:
+def _apart(gradients: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, object]:
     lengths = {name: float(gradient.norm()) for name, gradient in own.items()}
     apart = {name: float((gradients[name] - gradient).norm()) for name, gradient in own.items()}
-    added = least * max(lengths.values())
-    relative = {name: apart[name] / (length + added) for name, length in lengths.items()}
+    least = _LEAST * max(lengths.values())
+    relative = {name: apart[name] / (length + least) for name, length in lengths.items()}
     worst = sorted(relative, key=lambda name: -relative[name])[:_SHOWN]
     total = sum(length**2 for length in lengths.values()) ** 0.5
     return {

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from litestereo.errors import InputError
 
-__all__ = ["artifact_path", "bundled_artifact", "bundled_models", "demo_pair", "named_file"]
+__all__ = [
+    "artifact_path",
+    "bundled_artifact",
+    "bundled_models",
+    "demo_pair",
+    "named_file",
+    "no_weights_for",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 _WEIGHTS = _PACKAGE / "models" / "weights"
@@ -25,6 +32,16 @@ def bundled_artifact(model: str) -> Path:
         model: name of a model, such as "las1".
     """
     return _WEIGHTS / f"{model}.onnx"
+
+
+def no_weights_for(model: str) -> str:
+    """Return the beginning of what to say of a model that is not bundled.
+
+    Args:
+        model: its name.
+    """
+    bundled = ", ".join(bundled_models()) or "none"
+    return f"no weights for {model} come with litestereo (bundled: {bundled})"
 
 
 def named_file(model: str | Path) -> Path:
@@ -63,8 +80,8 @@ def _unknown(path: Path) -> str:
     bundled = ", ".join(bundled_models()) or "none"
     if str(path) in MODEL_NAMES:
         return (
-            f"no weights of {path} come with litestereo (bundled: {bundled}); make an artefact of "
-            f"its checkpoint with stereo-export --model {path} --weights FILE, and give that file"
+            f"{no_weights_for(str(path))}; make an artefact of its checkpoint with "
+            f"stereo-export --model {path} --weights FILE, and give that file"
         )
     if path.suffix == ".onnx" or len(path.parts) > 1:
         kind = "a folder" if path.is_dir() else "no such file"

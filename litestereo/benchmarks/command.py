@@ -27,7 +27,8 @@ class EvaluationRequest:
 
     Attributes:
         data: folders of data sets.
-        model: name of the model; None is las1, or the one whose artefact `weights` is.
+        model: name of the model; None is las1, or with the runtime's backends the
+            one whose artefact `weights` is.
         weights: checkpoint or artefact; None takes the bundled one.
         backend: one of `matchers.BACKENDS`.
         device: of the torch backend; None is the CPU.

@@ -279,7 +279,8 @@ def open_matcher(
 
     Args:
         backend: one of `BACKENDS`.
-        model: a name of `litestereo.models.MODEL_NAMES`; None is las1, or an artefact's own.
+        model: a name of `litestereo.models.MODEL_NAMES`; None is las1, or with the
+            runtime's backends an artefact's own.
         weights: a checkpoint (torch) or an artefact (torch and the runtime's backends); None takes
             the bundled ones.
         device: of torch; None is the CPU.

@@ -40,7 +40,9 @@ def evaluate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(show_default="las1, or whose artefact is given", help="Name of the model."),
+        typer.Option(
+            show_default="las1; an artefact's own, but of torch", help="Name of the model."
+        ),
     ] = None,
     weights: Annotated[
         Path | None,

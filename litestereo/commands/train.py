@@ -27,6 +27,15 @@ __all__ = ["train_main"]
 train_app = command_app()
 
 
+# Where the command says nothing; else `TrainOptions`' own defaults hold.
+_TO_FINE_TUNE: dict[str, Any] = {
+    "steps": 1000,
+    "batch": 8,
+    "peak_learning_rate": 1e-4,
+    "optimizer": "adamw",
+}
+
+
 @train_app.command(epilog=example("stereo-train --textures photos -o run --steps 100000"))
 def train(
     output: Annotated[
@@ -135,13 +144,20 @@ def train(
     weights are in weights.safetensors, the best ones of --validate in best.safetensors.
     """
     from litestereo.assets import named_file
-    from litestereo.training.options import Optimizer, Stage, TrainOptions
+    from litestereo.training.options import Stage, TrainOptions
 
     if fine_tune and (stage != "supervised" or pairs or teacher):
         raise InputError(
             "--fine-tune chooses its stage by the ground truth of its folder; leave --stage, "
             "--pairs and --teacher out"
         )
+    given = {
+        "steps": steps,
+        "batch": batch,
+        "peak_learning_rate": learning_rate,
+        "optimizer": optimizer,
+    }
+    usual = {} if fine_tune is None else _TO_FINE_TUNE
     options = TrainOptions(
         output=output,
         stage=cast(Stage, stage),  # other words are refused
@@ -154,16 +170,9 @@ def train(
         truth_weight=truth_weight,
         feature_weight=feature_weight,
         edge_weight=edge_weight,
-        steps=steps or (100_000 if fine_tune is None else 1000),
-        batch=batch or (32 if fine_tune is None else 8),
         height=height,
         width=width,
         max_disparity_px=max_disparity,
-        peak_learning_rate=(5e-4 if fine_tune is None else 1e-4)
-        if learning_rate is None
-        else learning_rate,
-        # Other words are refused, too.
-        optimizer=cast(Optimizer, optimizer or ("muon" if fine_tune is None else "adamw")),
         minutes=minutes,
         fit_schedule=fit_schedule,
         validate=tuple(validate or ()),
@@ -173,6 +182,7 @@ def train(
         compile_network=compile_network,
         cuda_graph=cuda_graph,
         seed=seed,
+        **{**usual, **{name: value for name, value in given.items() if value is not None}},
     )
     from litestereo.packages import TRAIN_PACKAGES, require_packages
     from litestereo.runtime.files import require_writable

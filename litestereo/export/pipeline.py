@@ -253,16 +253,15 @@ def _int8(
 
 def _weights_file(options: ExportOptions) -> Path:
     """Return the weights to export, which must be real ones."""
-    from litestereo.assets import bundled_artifact, bundled_models
+    from litestereo.assets import bundled_artifact, no_weights_for
 
     if options.weights is not None:
         return options.weights
     bundled = bundled_artifact(options.model)
     if not bundled.is_file():
-        known = ", ".join(bundled_models()) or "none"
         raise ExportError(
-            f"no weights for {options.model} come with litestereo (bundled: {known}); pass a "
-            "checkpoint with --weights FILE (.pth, .pt, .safetensors or an FP32 .onnx of ours)"
+            f"{no_weights_for(options.model)}; pass a checkpoint with --weights FILE (.pth, .pt, "
+            ".safetensors or an FP32 .onnx of ours)"
         )
     return bundled
 

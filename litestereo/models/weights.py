@@ -261,7 +261,7 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
     if not found:
         return
     other = _whose(given, path=path)
-    if other and sorted(given) != sorted(expected):
+    if other and _shapes_of(other) != _shapes(expected):
         raise CheckpointError(
             f"{path} does not fit the model: it holds weights of {other}; choose that model, or "
             "other weights"
@@ -273,20 +273,27 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
 
 def _whose(given: Mapping[str, Tensor], *, path: Path) -> str | None:
     """Return the name of the network of ours whose weights these are, if they are any's."""
-    from litestereo.models import MODEL_NAMES, create
+    from litestereo.models.registry import MODEL_NAMES
     from litestereo.runtime.tensorrt.artifact import read_artifact
 
-    if path.suffix == ".onnx":
-        with suppress(LiteStereoError):  # of somebody else's
-            return read_artifact(path).manifest.model
-        return None
-    shapes = {name: tensor.shape for name, tensor in given.items()}
-    for name in MODEL_NAMES:
-        with torch.device("meta"):
-            wanted = create(name).state_dict()
-        if shapes == {key: tensor.shape for key, tensor in wanted.items()}:
-            return name
+    if path.suffix != ".onnx":
+        names = (name for name in MODEL_NAMES if _shapes_of(name) == _shapes(given))
+        return next(names, None)
+    with suppress(LiteStereoError):  # of somebody else's
+        name = read_artifact(path).manifest.model
+        return name if name in MODEL_NAMES else None
     return None
+
+
+def _shapes_of(model: str) -> dict[str, torch.Size]:
+    from litestereo.models import create
+
+    with torch.device("meta"):
+        return _shapes(create(model).state_dict())
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _is_alike(given: Tensor, expected: Tensor) -> bool:

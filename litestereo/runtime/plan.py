@@ -333,14 +333,11 @@ def _device_notes(
 
 
 def _weights_notes(model: str) -> tuple[str, ...]:
-    from litestereo.assets import bundled_models
+    from litestereo.assets import bundled_models, no_weights_for
 
     if model in bundled_models():
         return ()
-    return (
-        f"no weights of {model} come with litestereo (bundled: {', '.join(bundled_models())}); "
-        "without weights of your own give receipts of these alone",
-    )
+    return (f"{no_weights_for(model)}; without weights of your own give receipts of these alone",)
 
 
 def _choice(request: PlanRequest, options: Sequence[SizeOption]) -> tuple[SizeOption, str, str]:

@@ -255,12 +255,14 @@ class TrainingRun:
         bad = ~torch.isfinite(norm)
         self.statistics.restore(bad)
         self.skipped = (self.skipped + 1) * bad
-        cuda = self.group.device.type == "cuda"
-        for optimizer in self.optimizers:
-            if cuda:
-                # They look at this flag on the GPU: the host need not wait for it.
-                optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-            if cuda or not bad:
+        if self.group.device.type == "cuda":
+            # They look at this flag on the GPU: the host need not wait for it.
+            found_inf = bad.float()
+            for optimizer in self.optimizers:
+                optimizer.found_inf = found_inf  # type: ignore[attr-defined]
+                optimizer.step()
+        elif not bad:
+            for optimizer in self.optimizers:
                 optimizer.step()
         self.schedule.advance()
         self.done.step, self.done.share = self.schedule.step, self.schedule.progress
@@ -346,9 +348,9 @@ def _optimizers(network: nn.Module, options: TrainOptions) -> list[torch.optim.O
     """
     rate, decay = options.peak_learning_rate, options.weight_decay
     parameters = list(network.parameters())
-    matrices = [p for p in parameters if options.optimizer == "muon" and is_matrix(p)]
-    by_muon = set(map(id, matrices))
-    rest = [p for p in parameters if id(p) not in by_muon]
+    muon = options.optimizer == "muon"
+    matrices = [p for p in parameters if muon and is_matrix(p)]
+    rest = [p for p in parameters if not (muon and is_matrix(p))]
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},

@@ -201,6 +201,17 @@ def test_weights_of_another_model_are_refused(tmp_path, source):
         load_weights(create("las2_s"), bundled_artifact("las1"))
 
 
+def test_a_damaged_artefact_of_the_model_itself_names_the_keys(tmp_path, target):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(bundled_artifact("las1"))
+    del model.graph.initializer[
+        [tensor.name for tensor in model.graph.initializer].index("fnet.bn1.weight")
+    ]
+    onnx.save(model, tmp_path / "las1.onnx")
+    with pytest.raises(CheckpointError, match=r"missing: 1 keys \(fnet\.bn1\.weight\)"):
+        load_weights(target, tmp_path / "las1.onnx")
+
+
 class _Payload:
     def __reduce__(self):
         return (print, ("code from a checkpoint ran",))

@@ -109,7 +109,7 @@ def test_the_costliest_model_within_the_rate_is_taken(tmp_path):
     plan = make_plan(request(), measurements=found)
     assert plan.model == "las2_l"
     assert plan.option.measured["las2_l"].backend == "tensorrt"
-    assert any(note.startswith("no weights of las2_l come with litestereo") for note in plan.notes)
+    assert any(note.startswith("no weights for las2_l come with litestereo") for note in plan.notes)
     assert plan.to_json()["latency"]["p99_ms"] == 32
     text = plan_text(plan)
     assert "p50 30.0 ms, p99 32.0 ms on a GPU (tensorrt, fp16" in text

@@ -9,7 +9,6 @@ from litestereo.errors import TrainingError
 from litestereo.models import create
 from litestereo.training.muon import Muon, is_matrix
 from litestereo.training.options import TrainOptions
-from litestereo.training.state import save_state
 
 LAYERS = [
     nn.Linear(48, 192),
@@ -102,24 +101,24 @@ def test_what_has_no_gradient_stays():
     assert not torch.equal(weights[1], torch.ones(12, 12))
 
 
+class Stopping(Source):
+    """Gives two batches."""
+
+    def next(self):
+        if self.number == 2:
+            raise InterruptedError
+        return super().next()
+
+
 def test_a_run_that_is_gone_on_with_steps_as_one_at_once(tmp_path):
     """The momentum is kept, too."""
-    whole = tiny_run(tmp_path / "whole", steps=4, peak_learning_rate=0.1)
+    options = {"steps": 4, "peak_learning_rate": 0.1}
+    whole = tiny_run(tmp_path / "whole", **options)
     whole.go()
-    options = {"peak_learning_rate": 0.1, "minutes": 5.0}
-    (tmp_path / "parts").mkdir()
-    first = tiny_run(tmp_path / "parts", steps=4, **options)
-    for _ in range(2):
-        first.advance(first.source.next())
-    save_state(
-        first.state_path,
-        model=first.network,
-        optimizers=first.optimizers,
-        average=first.average,
-        progress=first.done,
-        identity=first.identity,
-    )
-    second = tiny_run(tmp_path / "parts", source=Source(first=3), steps=4, start=1, **options)
+    first = tiny_run(tmp_path / "parts", source=Stopping(), checkpoint_seconds=0.0, **options)
+    with pytest.raises(InterruptedError):
+        first.go()
+    second = tiny_run(tmp_path / "parts", source=Source(first=3), start=1, **options)
     second.go()
     for one, other in zip(second.network.parameters(), whole.network.parameters(), strict=True):
         torch.testing.assert_close(one, other)
