@@ -79,6 +79,9 @@ def train(
     feature_weight: Annotated[
         float, typer.Option(min=0, help="Of the features in stage self.")
     ] = 1.0,
+    perturb: Annotated[
+        bool, typer.Option("--perturb", help="Change what stage supervised sees, as self does.")
+    ] = False,
     edge_weight: Annotated[
         float,
         typer.Option(min=0.1, max=100, help="Of pixels beside a step in exact truth; else 1."),
@@ -146,10 +149,10 @@ def train(
     from litestereo.assets import named_file
     from litestereo.training.options import Stage, TrainOptions
 
-    if fine_tune and (stage != "supervised" or pairs or teacher):
+    if fine_tune and (stage != "supervised" or pairs or teacher or perturb):
         raise InputError(
-            "--fine-tune chooses its stage by the ground truth of its folder; leave --stage, "
-            "--pairs and --teacher out"
+            "--fine-tune chooses its stage by the ground truth of its folder, and always perturbs; "
+            "leave --stage, --pairs, --teacher and --perturb out"
         )
     given = {
         "steps": steps,
@@ -169,6 +172,7 @@ def train(
         labels=labels,
         truth_weight=truth_weight,
         feature_weight=feature_weight,
+        perturb=perturb,
         edge_weight=edge_weight,
         height=height,
         width=width,

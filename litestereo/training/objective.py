@@ -25,6 +25,8 @@ __all__ = ["SelfDistillation", "Supervised"]
 
 # A teacher's gross mistakes shall not outweigh what it knows (LAS2 paper, stage three).
 _LARGEST_LABEL_ERROR_PX = 10.0
+# Where the truth is known, and exact, as in rendered scenes.
+_TEACHER_IS_RIGHT_PX = 1.0
 
 
 def _stages(
@@ -37,7 +39,11 @@ def _stages(
 
 
 class Supervised(nn.Module):
-    """The error against given disparities: exact ones of scenes, or a teacher's labels."""
+    """The error against given disparities: exact ones of scenes, or a teacher's labels.
+
+    Attributes:
+        generator: what perturbations are drawn from; None without any.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class Supervised(nn.Module):
         *,
         labels: bool = False,
         edge_weight: float = 1.0,
+        perturb_seed: int | None = None,
         autocast: bool | None = None,
     ) -> None:
         """Take the network; errors against `labels` are clamped at 10 px.
@@ -53,11 +60,14 @@ class Supervised(nn.Module):
             network: what is trained.
             labels: the truth is a teacher's, and may be wrong.
             edge_weight: of pixels beside a step in disparity, where others have 1.
+            perturb_seed: of the perturbations; None shows the network the pairs as they are.
             autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
         """
         super().__init__()
         self.network = network
         self.edge_weight, self.autocast = edge_weight, autocast
+        self._draw = None if perturb_seed is None else _drawing(network, perturb_seed)
+        self.generator = self._draw.generator if self._draw else None
         self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
 
     def forward(
@@ -70,21 +80,23 @@ class Supervised(nn.Module):
             right: same of the right camera.
             truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
         """
+        if self._draw:
+            left, right, _ = perturb(self._draw, left, right)
         stages = _stages(self.network, left, right, autocast=self.autocast)
-        loss, metrics = _truth_loss(
+        return _truth_loss(
             stages,
             truth_px,
             edge_weight=self.edge_weight,
             largest_error_px=self.largest_error_px,
         )
-        return loss, metrics
 
 
 class SelfDistillation(nn.Module):
     """A frozen teacher sees the clean pair, the student a perturbed one (LAS paper, stage two).
 
     Smooth-L1 between their disparities, 1 - cosine between their features, and, where there is
-    exact ground truth, the supervised loss, so that the teacher's own mistakes are not copied.
+    exact ground truth, the supervised loss. There the teacher is followed only as far as it is
+    right: two absolute errors of opposite signs would cancel out just where it has yet to learn.
 
     Attributes:
         generator: what perturbations are drawn from; whoever records or repeats a step asks for it.
@@ -114,7 +126,7 @@ class SelfDistillation(nn.Module):
         self.network = network
         # In a tuple, so that the teacher is no part of what is trained, saved or exchanged.
         self._teacher = (teacher.eval().requires_grad_(False),)
-        self._draw = Draw(next(network.parameters()).device, seed=seed)
+        self._draw = _drawing(network, seed)
         self.generator = self._draw.generator
         self.truth_weight, self.feature_weight = truth_weight, feature_weight
         self.edge_weight = edge_weight
@@ -133,8 +145,11 @@ class SelfDistillation(nn.Module):
             wanted = _stages(self._teacher[0], left, right)
             seen_left, seen_right, hidden = perturb(self._draw, left, right)
         seen = _stages(self.network, seen_left, seen_right)
-        everywhere = torch.ones_like(truth_px, dtype=torch.bool)
-        follow = smooth_l1(seen.disparity, wanted.disparity, everywhere)
+        followed = torch.ones_like(truth_px, dtype=torch.bool)
+        if self.truth_weight:
+            is_right = (wanted.disparity - truth_px).abs() < _TEACHER_IS_RIGHT_PX
+            followed = is_right | (truth_px >= MAX_DISPARITY_PX)
+        follow = smooth_l1(seen.disparity, wanted.disparity, followed)
         # What is hidden is to be filled in by the disparity; its features the student cannot know.
         features = 0.5 * (
             feature_loss(seen.features_left, wanted.features_left)
@@ -144,6 +159,10 @@ class SelfDistillation(nn.Module):
         supervised, metrics = _truth_loss(seen, truth_px, edge_weight=self.edge_weight)
         loss = loss + self.truth_weight * supervised
         return loss, {**metrics, "follow": follow.detach(), "features": features.detach()}
+
+
+def _drawing(network: nn.Module, seed: int) -> Draw:
+    return Draw(next(network.parameters()).device, seed=seed)
 
 
 def _truth_loss(

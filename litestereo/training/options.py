@@ -35,6 +35,8 @@ class TrainOptions:
         labels: folder of the teacher's labels; None puts them in the run's own.
         truth_weight: of the exact ground truth in stage "self".
         feature_weight: of 1 - cosine between the features in stage "self".
+        perturb: show the network of stage "supervised" the scenes perturbed, as "self" and "real"
+            always do.
         edge_weight: of pixels within 4 px of a step in the exact truth, where others have 1.
         weights: checkpoint to start from; None starts from random weights.
         steps: length of the whole schedule, however many sittings it takes.
@@ -73,6 +75,7 @@ class TrainOptions:
     labels: Path | None = None
     truth_weight: float = 1.0
     feature_weight: float = 1.0
+    perturb: bool = False
     edge_weight: float = 1.0
     weights: Path | None = None
     steps: int = 100_000
@@ -132,6 +135,8 @@ class TrainOptions:
                 "the supervised stage takes no teacher and no real pairs; choose --stage self or "
                 "real, or --fine-tune"
             )
+        if self.stage != "supervised" and self.perturb:
+            raise TrainingError(f"--perturb is of stage supervised; {self.stage} always perturbs")
         if self.stage == "self" and not (self.teacher or self.weights):
             raise TrainingError(
                 "stage self has no teacher: give the first stage's weights with --weights"

@@ -97,7 +97,11 @@ def make_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=lambda network, _: Supervised(network, edge_weight=options.edge_weight),
+        objective=lambda network, step: Supervised(
+            network,
+            edge_weight=options.edge_weight,
+            perturb_seed=_perturb_seed(options, group, step) if options.perturb else None,
+        ),
         source=lambda step: _rendered(options, group, step),
         group=group,
         watch=watch,
@@ -151,8 +155,7 @@ def make_self_run(
         return SelfDistillation(
             network,
             start_network(options.model, source).to(group.device),
-            # Not the scenes' own seed, whose draws would go along with these.
-            seed=_seed(options, group, step) + _OF_PERTURBATIONS,
+            seed=_perturb_seed(options, group, step),
             truth_weight=options.truth_weight,
             feature_weight=options.feature_weight,
             edge_weight=options.edge_weight,
@@ -195,6 +198,11 @@ def start_network(model: str, weights: Path | None) -> StereoNetwork:
 def _seed(options: TrainOptions, group: Group, step: int) -> int:
     """Return a seed of options, rank and step alone, so that a resumed run sees new data."""
     return options.seed * 1_000_003 + step * 1009 + group.rank
+
+
+def _perturb_seed(options: TrainOptions, group: Group, step: int) -> int:
+    """Return another seed than the scenes' own, whose draws would go along with these."""
+    return _seed(options, group, step) + _OF_PERTURBATIONS
 
 
 def _rendered(options: TrainOptions, group: Group, step: int) -> SceneStream:

@@ -190,6 +190,43 @@ def test_unperturbed_student_equals_its_teacher():
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("off_px", "truth_weight", "followed"), [(0.5, 1.0, True), (3.0, 1.0, False), (3.0, 0.0, True)]
+)
+def test_a_teacher_is_followed_where_it_is_right_or_nothing_else_is_known(
+    off_px, truth_weight, followed
+):
+    from litestereo.training.objective import SelfDistillation
+
+    network = create("las1").eval()
+    load_weights(network, BUNDLED)
+    distil = SelfDistillation(
+        network, network, seed=1, truth_weight=truth_weight, feature_weight=0.0
+    )
+    left = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        truth = network.stages(left, left).disparity + off_px
+        _, metrics = distil(left, left, truth)
+        assert (metrics["follow"] > 0) == followed
+        truth[..., :32] = torch.inf
+        assert distil(left, left, truth)[1]["follow"] > 0
+
+
+def test_the_supervised_stage_perturbs_what_it_is_asked_to(tmp_path):
+    def losses(**given):
+        run = make_run(TrainOptions(output=tmp_path, weights=BUNDLED, **given, **TINY))
+        batch = run.source.next()
+        seen = (batch.left, batch.right, batch.disparity_px)
+        return [float(run.module(*seen)[0].detach()) for _ in range(2)]
+
+    first, second = losses(perturb=True)
+    assert first != pytest.approx(second, rel=1e-3)
+    assert losses(perturb=True) == [first, second]
+    assert np.ptp(losses()) == 0
+    with pytest.raises(TrainingError, match="self always perturbs"):
+        TrainOptions(output=tmp_path, weights=BUNDLED, stage="self", perturb=True)
+
+
 # --- labels
 
 
@@ -401,8 +438,10 @@ def test_fine_tuning_without_truth_distils(tmp_path, bare):
 
 def test_fine_tuning_chooses_its_stage_and_needs_truth_for_edges(tmp_path, bare, capsys):
     given = ["-o", str(tmp_path / "run"), "--fine-tune", str(bare)]
-    assert train_main([*given, "--stage", "self"]) == 1
-    assert "leave --stage, --pairs and --teacher out" in " ".join(capsys.readouterr().err.split())
+    for other in (["--stage", "self"], ["--perturb"]):
+        assert train_main([*given, *other]) == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert "leave --stage, --pairs, --teacher and --perturb out" in told
     assert train_main([*given, "--edge-weight", "3"]) == 1
     assert "not all pairs of" in capsys.readouterr().err
     assert not (tmp_path / "run" / "state.pt").exists()

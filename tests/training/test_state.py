@@ -115,6 +115,7 @@ def test_other_pairs_are_another_run(tmp_path):
     assert differences(told, identity_of(options, scenes[:2])).startswith("pairs was 3 pairs ")
     assert differences(told, identity_of(options, ())).endswith("is now None")
     told.pop("edge_weight")  # as before there was such a weight
+    told.pop("perturb")
     assert differences(told, identity_of(options, scenes)) == ""
     told.pop("optimizer")  # as before there was a choice
     other = "optimizer was adamw and is now muon"
