@@ -29,9 +29,7 @@ _LARGEST_LABEL_ERROR_PX = 10.0
 _TEACHER_IS_RIGHT_PX = 1.0
 
 
-def _stages(
-    network: nn.Module, left: Tensor, right: Tensor, *, autocast: bool | None = None
-) -> Stages:
+def _stages(network: nn.Module, left: Tensor, right: Tensor, *, autocast: bool | None) -> Stages:
     device = left.device.type
     enabled = device == "cuda" if autocast is None else autocast
     with torch.autocast(device, dtype=torch.bfloat16, enabled=enabled):
@@ -100,7 +98,10 @@ class SelfDistillation(nn.Module):
 
     Attributes:
         generator: what perturbations are drawn from; whoever records or repeats a step asks for it.
+        autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
     """
+
+    autocast: bool | None = None
 
     def __init__(
         self,
@@ -142,9 +143,9 @@ class SelfDistillation(nn.Module):
             truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
         """
         with torch.no_grad():
-            wanted = _stages(self._teacher[0], left, right)
+            wanted = _stages(self._teacher[0], left, right, autocast=self.autocast)
             seen_left, seen_right, hidden = perturb(self._draw, left, right)
-        seen = _stages(self.network, seen_left, seen_right)
+        seen = _stages(self.network, seen_left, seen_right, autocast=self.autocast)
         followed = torch.ones_like(truth_px, dtype=torch.bool)
         if self.truth_weight:
             is_right = (wanted.disparity - truth_px).abs() < _TEACHER_IS_RIGHT_PX

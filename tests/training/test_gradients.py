@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def compare(module, bend):
 def test_steps_with_the_networks_own_gradients_pass_and_leave_no_trace():
     module = Tiny()
     assert compare(module, lambda _: None)
-    assert compare(module, lambda module: module.large.grad.mul_(1.05))
+    assert compare(module, lambda module: module.large.grad.mul_(1.04))
     assert int(module.norm.num_batches_tracked) == 0
 
 
@@ -127,6 +128,37 @@ def test_steps_with_the_networks_own_gradients_pass_and_leave_no_trace():
 def test_steps_with_other_gradients_are_refused(bend):
     with pytest.raises(TrainingError, match=r"not the network's own.*train otherwise"):
         compare(Tiny(), bend)
+
+
+class Rounding(Tiny):
+    """Bends its own gradients by as much as it is told, but in float32."""
+
+    autocast = None
+    share = 0.4
+
+    def forward(self, values):
+        loss, metrics = super().forward(values)
+        if self.autocast is not False:
+            loss = loss + self.share * (self.norm(values) * values * self.large[[1, 2, 0]]).sum()
+        return loss, metrics
+
+
+@pytest.mark.parametrize(("own", "used", "passes"), [(0.4, 0.5, True), (0.1, 0.5, False)])
+def test_gradients_may_be_as_far_from_float32_as_the_networks_own(own, used, passes):
+    module, other = Rounding(), Rounding()
+    module.share, other.share = own, used
+    gradients = Gradients(other)
+
+    class Used(Gradients):
+        def __call__(self, *batch):
+            answer = gradients(*batch)
+            for mine, theirs in zip(module.parameters(), other.parameters(), strict=True):
+                mine.grad = theirs.grad
+            return answer
+
+    with nullcontext() if passes else pytest.raises(TrainingError, match="from float32's"):
+        assert check_gradients(Used(module), module, Group(), VALUES, instead="train otherwise")
+    assert module.autocast is None
 
 
 def test_without_memory_for_another_step_nothing_is_compared():
