@@ -7,7 +7,7 @@ from hooks of the backward pass, which a replay does not run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,6 @@ _ALL_MAY_DIFFER, _ONE_MAY_DIFFER, _COUNTS = (1.5, 0.05), (2.0, 0.3), 0.01
 
 _Answer = tuple[Tensor, dict[str, Tensor]]
 _Batch = tuple[Tensor, ...]
-_Number = TypeVar("_Number", float, Tensor)
 
 
 class Gradients:
@@ -186,13 +185,14 @@ def check_gradients(
         return torch.stack(torch._foreach_norm(torch.split(flat, sizes)))
 
     total = lengths(exact).norm().clamp(min=1e-12)
-    whole, own_whole = (float(lengths(each - exact).norm() / total) for each in (used, own))
-    most = _most(own_whole, *_ALL_MAY_DIFFER)
+    (times, more), (one_times, one_more) = _ALL_MAY_DIFFER, _ONE_MAY_DIFFER
+    whole, own_whole = (lengths(each - exact).norm() / total for each in (used, own))
+    most = times * own_whole + more
     each_apart, own_apart = (lengths(each - exact) / lengths(exact) for each in (used, own))
-    each_most = _most(own_apart, *_ONE_MAY_DIFFER)
+    each_most = one_times * own_apart + one_more
     counts = lengths(exact) >= _COUNTS * total
     worst = int(torch.where(counts, each_apart - each_most, -torch.inf).argmax())
-    one, one_most = float(each_apart[worst]), float(each_most[worst])
+    one, one_most = each_apart[worst], each_most[worst]
     if not (whole < most and one < one_most):
         raise TrainingError(
             f"the gradients of these steps are not the network's own: {whole:.2f} of their length "
@@ -223,10 +223,6 @@ def _three_ways(
             own.append(torch.full_like(used, float("nan")))
     restore()
     return used, own[0], own[1]
-
-
-def _most(own: _Number, times: float, more: float) -> _Number:
-    return times * own + more
 
 
 def _own_gradients(
