@@ -28,9 +28,10 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
         repeats: timed calls of each part; the median counts.
 
     Returns:
-        Milliseconds of each part for one batch on one device, the pairs a second that the scenes
-        reach, and the whole step would one after the other, the device's name and peak memory, and
-        on a GPU the longest kernels of each part: name, milliseconds and launches of one batch.
+        Milliseconds of each part for one batch on one device (the optimisers', which are in the
+        network's, alone, too), the pairs a second that the scenes reach, and the whole step would
+        one after the other, the device's name and peak memory, and on a GPU the longest kernels of
+        each part: name, milliseconds and launches of one batch.
 
     Raises:
         TrainingError: of another stage than the supervised one.
@@ -49,6 +50,7 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
         "cameras_ms": lambda: stream.expose(seen),
         "scenes_ms": stream.next,
         "network_ms": lambda: run.advance(batch),
+        "optimizers_ms": lambda: [optimizer.step() for optimizer in run.optimizers],
     }
     result: dict[str, object] = {
         name: round(_median_ms(part, repeats, run.group.device), 2) for name, part in parts.items()

@@ -183,6 +183,7 @@ def test_profile_times_every_part(tmp_path):
     result = profile_training(options, repeats=1)
     assert result["scenes_ms"] >= result["render_ms"] * 0.5
     assert result["training_pairs_per_s"] < result["scene_pairs_per_s"]
+    assert 0 < result["optimizers_ms"] < result["network_ms"]
     assert not options.output.exists()
 
 
