@@ -33,6 +33,7 @@ _TO_FINE_TUNE: dict[str, Any] = {
     "batch": 8,
     "peak_learning_rate": 1e-4,
     "optimizer": "adamw",
+    "distribution_weight": 0.0,
 }
 
 
@@ -86,6 +87,15 @@ def train(
         float,
         typer.Option(min=0.1, max=100, help="Of pixels beside a step in exact truth; else 1."),
     ] = 1.0,
+    distribution_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            show_default="0.3; to fine-tune 0",
+            help="Of the cross-entropy of the disparity levels.",
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -159,6 +169,7 @@ def train(
         "batch": batch,
         "peak_learning_rate": learning_rate,
         "optimizer": optimizer,
+        "distribution_weight": distribution_weight,
     }
     usual = {} if fine_tune is None else _TO_FINE_TUNE
     options = TrainOptions(

@@ -8,7 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["edge_weights", "feature_loss", "smooth_l1", "supervised_loss", "training_metrics"]
+from litestereo.models.registry import DISPARITY_LEVELS
+
+__all__ = [
+    "distribution_loss",
+    "edge_weights",
+    "feature_loss",
+    "smooth_l1",
+    "supervised_loss",
+    "training_metrics",
+]
 
 _COARSE_WEIGHT = 0.3
 _ITERATION_DECAY = 0.9
@@ -49,6 +58,34 @@ def smooth_l1(prediction: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """
     loss = F.smooth_l1_loss(prediction.float(), truth, reduction="none")
     return (loss * weight).sum() / weight.sum().clamp(min=1)
+
+
+def distribution_loss(scores: Tensor, truth_px: Tensor, weight: Tensor) -> Tensor:
+    """Return the cross-entropy of the levels' distribution against the truth, per 4x4 block.
+
+    An error of the mean alone leaves the distribution free to be wide or to have several peaks. The
+    truth of a block is the median of its pixels: beside a step it is on one side, and pixels of the
+    other side take a neighbour's by the convex upsampling. It is shared by the two levels next to
+    it, whose mean it is. (Of one Laplacian or several: Xu et al. 2024, arXiv 2306.15612.)
+
+    Args:
+        scores: (B, 48, H/4, W/4) before their softmax, any precision.
+        truth_px: (B, 1, H, W) ground truth, pixels, finite everywhere.
+        weight: (B, 1, H, W) how much each pixel counts, or bool; a block counts as their mean.
+    """
+    with torch.no_grad():
+        weights = F.pixel_unshuffle(weight.float(), 4)
+        known = weights > 0
+        ordered = F.pixel_unshuffle(truth_px, 4).where(known, torch.inf).sort(dim=1).values
+        middle = (known.sum(dim=1, keepdim=True) - 1).clamp(min=0) // 2
+        level = (ordered.gather(1, middle) / 4).clamp(max=DISPARITY_LEVELS - 1)
+        lower = level.floor().clamp(max=DISPARITY_LEVELS - 2)
+        upper_share = level - lower
+        counts = weights.mean(dim=1, keepdim=True)
+    logarithms = F.log_softmax(scores.float(), dim=1)
+    likely = [logarithms.gather(1, lower.long() + i) for i in (0, 1)]
+    loss = -((1 - upper_share) * likely[0] + upper_share * likely[1])
+    return (loss * counts).sum() / counts.sum().clamp(min=1)
 
 
 @torch.no_grad()

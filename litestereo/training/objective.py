@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from litestereo.models.registry import MAX_DISPARITY_PX
 from litestereo.training.loss import (
+    distribution_loss,
     edge_weights,
     feature_loss,
     smooth_l1,
     supervised_loss,
     training_metrics,
 )
+from litestereo.training.options import DISTRIBUTION_WEIGHT
 from litestereo.training.perturb import perturb
 from litestereo.training.scenes.random import Draw
 
@@ -49,6 +51,7 @@ class Supervised(nn.Module):
         *,
         labels: bool = False,
         edge_weight: float = 1.0,
+        distribution_weight: float = DISTRIBUTION_WEIGHT,
         perturb_seed: int | None = None,
         autocast: bool | None = None,
     ) -> None:
@@ -58,12 +61,14 @@ class Supervised(nn.Module):
             network: what is trained.
             labels: the truth is a teacher's, and may be wrong.
             edge_weight: of pixels beside a step in disparity, where others have 1.
+            distribution_weight: of the levels' cross-entropy.
             perturb_seed: of the perturbations; None shows the network the pairs as they are.
             autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
         """
         super().__init__()
         self.network = network
-        self.edge_weight, self.autocast = edge_weight, autocast
+        self.edge_weight, self.distribution_weight = edge_weight, distribution_weight
+        self.autocast = autocast
         self._draw = None if perturb_seed is None else _drawing(network, perturb_seed)
         self.generator = self._draw.generator if self._draw else None
         self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
@@ -85,6 +90,7 @@ class Supervised(nn.Module):
             stages,
             truth_px,
             edge_weight=self.edge_weight,
+            distribution_weight=self.distribution_weight,
             largest_error_px=self.largest_error_px,
         )
 
@@ -112,6 +118,7 @@ class SelfDistillation(nn.Module):
         truth_weight: float,
         feature_weight: float,
         edge_weight: float = 1.0,
+        distribution_weight: float = DISTRIBUTION_WEIGHT,
     ) -> None:
         """Take the student and a teacher of the same architecture.
 
@@ -122,6 +129,7 @@ class SelfDistillation(nn.Module):
             truth_weight: of the loss against the truth.
             feature_weight: of the loss between the features.
             edge_weight: of pixels beside a step in the truth, where others have 1.
+            distribution_weight: of the levels' cross-entropy in the loss against the truth.
         """
         super().__init__()
         self.network = network
@@ -130,7 +138,7 @@ class SelfDistillation(nn.Module):
         self._draw = _drawing(network, seed)
         self.generator = self._draw.generator
         self.truth_weight, self.feature_weight = truth_weight, feature_weight
-        self.edge_weight = edge_weight
+        self.edge_weight, self.distribution_weight = edge_weight, distribution_weight
 
     def forward(
         self, left: Tensor, right: Tensor, truth_px: Tensor
@@ -157,7 +165,12 @@ class SelfDistillation(nn.Module):
             + feature_loss(seen.features_right, wanted.features_right, hidden=hidden)
         )
         loss = follow + self.feature_weight * features
-        supervised, metrics = _truth_loss(seen, truth_px, edge_weight=self.edge_weight)
+        supervised, metrics = _truth_loss(
+            seen,
+            truth_px,
+            edge_weight=self.edge_weight,
+            distribution_weight=self.distribution_weight,
+        )
         loss = loss + self.truth_weight * supervised
         return loss, {**metrics, "follow": follow.detach(), "features": features.detach()}
 
@@ -171,6 +184,7 @@ def _truth_loss(
     truth_px: Tensor,
     *,
     edge_weight: float,
+    distribution_weight: float,
     largest_error_px: float | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     valid = truth_px < MAX_DISPARITY_PX
@@ -180,4 +194,9 @@ def _truth_loss(
         near = (stages.disparity.detach() - truth_px).abs() < largest_error_px
         weight, valid = weight * near, valid & near
     loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, weight)
-    return loss, training_metrics(stages.disparity, truth_px, valid)
+    metrics = training_metrics(stages.disparity, truth_px, valid)
+    if distribution_weight:
+        entropy = distribution_loss(stages.cost_aggregated, truth_px, weight)
+        loss = loss + distribution_weight * entropy
+        metrics["entropy"] = entropy.detach()
+    return loss, metrics

@@ -8,7 +8,10 @@ from typing import Literal, get_args
 
 from litestereo.errors import TrainingError
 
-__all__ = ["Optimizer", "Stage", "TrainOptions"]
+__all__ = ["DISTRIBUTION_WEIGHT", "Optimizer", "Stage", "TrainOptions"]
+
+DISTRIBUTION_WEIGHT = 0.3
+"""Of the levels' cross-entropy, but in fine-tuning, where it was not measured."""
 
 Optimizer = Literal["muon", "adamw"]
 """Muon for matrices and AdamW for the rest, or AdamW alone."""
@@ -38,6 +41,7 @@ class TrainOptions:
         perturb: show the network of stage "supervised" the scenes perturbed, as "self" and "real"
             always do.
         edge_weight: of pixels within 4 px of a step in the exact truth, where others have 1.
+        distribution_weight: of the cross-entropy of the levels' distribution against the truth.
         weights: checkpoint to start from; None starts from random weights.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
@@ -77,6 +81,7 @@ class TrainOptions:
     feature_weight: float = 1.0
     perturb: bool = False
     edge_weight: float = 1.0
+    distribution_weight: float = DISTRIBUTION_WEIGHT
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32
@@ -118,6 +123,10 @@ class TrainOptions:
         if self.height % 32 or self.width % 32 or min(self.height, self.width) < 64:
             raise TrainingError(
                 f"size {self.height}x{self.width} must be in multiples of 32 and at least 64x64"
+            )
+        if not 0 <= self.distribution_weight <= 100:
+            raise TrainingError(
+                f"distribution weight {self.distribution_weight} must be 0 to 100; 0 leaves it out"
             )
         if not 0.1 <= self.edge_weight <= 100:
             raise TrainingError(f"edge weight {self.edge_weight} must be 0.1 to 100; 1 is neutral")

@@ -100,6 +100,7 @@ def make_run(
         objective=lambda network, step: Supervised(
             network,
             edge_weight=options.edge_weight,
+            distribution_weight=options.distribution_weight,
             perturb_seed=_perturb_seed(options, group, step) if options.perturb else None,
         ),
         source=lambda step: _rendered(options, group, step),
@@ -129,7 +130,10 @@ def make_truth_run(
         options,
         start_network(options.model, options.weights),
         objective=lambda network, _: Supervised(
-            network, labels=labels, edge_weight=options.edge_weight
+            network,
+            labels=labels,
+            edge_weight=options.edge_weight,
+            distribution_weight=options.distribution_weight,
         ),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
         pairs=scenes,
@@ -159,6 +163,7 @@ def make_self_run(
             truth_weight=options.truth_weight,
             feature_weight=options.feature_weight,
             edge_weight=options.edge_weight,
+            distribution_weight=options.distribution_weight,
         )
 
     def source(step: int) -> Source:

@@ -19,7 +19,7 @@ from litestereo.models import create, load_weights, save_weights
 from litestereo.training.fine_tune import agrees_better, fine_tune
 from litestereo.training.group import Group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
-from litestereo.training.loss import edge_weights, feature_loss, smooth_l1
+from litestereo.training.loss import distribution_loss, edge_weights, feature_loss, smooth_l1
 from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, find_training_pairs
 from litestereo.training.perturb import perturb
@@ -126,14 +126,37 @@ def test_edges_weigh_more_where_both_sides_are_known():
     assert torch.equal(edge_weights(truth, valid, weight=3.0), valid.float())
 
 
+def test_a_distribution_is_judged_by_the_median_of_its_block():
+    truth = torch.full((1, 1, 4, 12), 10.0)  # level 2.5: half on 2, half on 3
+    truth[..., 4:8] = 40.0
+    truth[..., 0, 4:8] = 8.0  # a quarter of the block
+    truth[..., 8:] = 191.0  # beyond the last level, 188
+    ways = torch.tensor([[2, 3], [10, 10], [47, 47]])
+    sure = torch.full((1, 48, 1, 3), -30.0)
+    sure.scatter_(1, ways.T.view(1, 2, 1, 3), 30.0)
+    everything = torch.ones_like(truth, dtype=torch.bool)
+    loss = distribution_loss(sure, truth, everything)
+    assert loss == pytest.approx(np.log(2) / 3, abs=1e-5)
+    even = distribution_loss(torch.zeros_like(sure), truth, everything)
+    assert even == pytest.approx(np.log(48))
+    # Pixels that do not count are not looked at: of the second block those on its first side do.
+    first = everything.clone()
+    first[..., 1:, 4:8] = False
+    loss = distribution_loss(sure, truth, first)
+    assert loss == pytest.approx((60 / 4 + np.log(2)) / (1 + 1 / 4 + 1), abs=1e-4)
+    nothing = torch.zeros_like(everything)
+    assert distribution_loss(sure, truth, nothing) == 0
+
+
 @pytest.mark.parametrize("stage", ["supervised", "self", "truth"])
-def test_the_weight_of_edges_reaches_the_loss(tmp_path, known, stage):
+@pytest.mark.parametrize("name", ["edge_weight", "distribution_weight"])
+def test_weights_reach_the_loss(tmp_path, known, stage, name):
     def loss(weight):
         options = TrainOptions(
             output=tmp_path,
             stage="self" if stage == "self" else "supervised",
             weights=BUNDLED,
-            edge_weight=weight,
+            **{name: weight},
             **TINY,
         )
         if stage == "truth":
