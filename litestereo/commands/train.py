@@ -33,7 +33,6 @@ _TO_FINE_TUNE: dict[str, Any] = {
     "batch": 8,
     "peak_learning_rate": 1e-4,
     "optimizer": "adamw",
-    "distribution_weight": 0.0,
 }
 
 
@@ -88,14 +87,8 @@ def train(
         typer.Option(min=0.1, max=100, help="Of pixels beside a step in exact truth; else 1."),
     ] = 1.0,
     distribution_weight: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=100,
-            show_default="0.3; to fine-tune 0",
-            help="Of the cross-entropy of the disparity levels.",
-        ),
-    ] = None,
+        float, typer.Option(min=0, max=100, help="Of the cross-entropy of the disparity levels.")
+    ] = 0.0,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -169,7 +162,6 @@ def train(
         "batch": batch,
         "peak_learning_rate": learning_rate,
         "optimizer": optimizer,
-        "distribution_weight": distribution_weight,
     }
     usual = {} if fine_tune is None else _TO_FINE_TUNE
     options = TrainOptions(
@@ -185,6 +177,7 @@ def train(
         feature_weight=feature_weight,
         perturb=perturb,
         edge_weight=edge_weight,
+        distribution_weight=distribution_weight,
         height=height,
         width=width,
         max_disparity_px=max_disparity,

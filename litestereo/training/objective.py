@@ -16,7 +16,6 @@ from litestereo.training.loss import (
     supervised_loss,
     training_metrics,
 )
-from litestereo.training.options import DISTRIBUTION_WEIGHT
 from litestereo.training.perturb import perturb
 from litestereo.training.scenes.random import Draw
 
@@ -51,7 +50,7 @@ class Supervised(nn.Module):
         *,
         labels: bool = False,
         edge_weight: float = 1.0,
-        distribution_weight: float = DISTRIBUTION_WEIGHT,
+        distribution_weight: float = 0.0,
         perturb_seed: int | None = None,
         autocast: bool | None = None,
     ) -> None:
@@ -118,7 +117,7 @@ class SelfDistillation(nn.Module):
         truth_weight: float,
         feature_weight: float,
         edge_weight: float = 1.0,
-        distribution_weight: float = DISTRIBUTION_WEIGHT,
+        distribution_weight: float = 0.0,
     ) -> None:
         """Take the student and a teacher of the same architecture.
 

@@ -8,10 +8,7 @@ from typing import Literal, get_args
 
 from litestereo.errors import TrainingError
 
-__all__ = ["DISTRIBUTION_WEIGHT", "Optimizer", "Stage", "TrainOptions"]
-
-DISTRIBUTION_WEIGHT = 0.3
-"""Of the levels' cross-entropy, but in fine-tuning, where it was not measured."""
+__all__ = ["Optimizer", "Stage", "TrainOptions"]
 
 Optimizer = Literal["muon", "adamw"]
 """Muon for matrices and AdamW for the rest, or AdamW alone."""
@@ -81,7 +78,7 @@ class TrainOptions:
     feature_weight: float = 1.0
     perturb: bool = False
     edge_weight: float = 1.0
-    distribution_weight: float = DISTRIBUTION_WEIGHT
+    distribution_weight: float = 0.0
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32

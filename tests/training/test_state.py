@@ -108,7 +108,7 @@ def test_a_folder_of_another_run_is_refused_and_what_differs_is_named(tmp_path):
 
 def test_other_pairs_are_another_run(tmp_path):
     """A pair that was trained on could else be among the judges of the next sitting."""
-    options = TrainOptions(output=tmp_path, distribution_weight=0.0)
+    options = TrainOptions(output=tmp_path)
     scenes = [Scene(f"scene{i}", "rig", tmp_path / "l.png", tmp_path / "r.png") for i in range(3)]
     told = identity_of(options, scenes)
     assert differences(told, identity_of(options, scenes[::-1])) == ""
@@ -129,12 +129,11 @@ def test_other_pairs_are_another_run(tmp_path):
 
 def test_a_state_that_does_not_tell_its_run_goes_on(tmp_path):
     """As it was written before runs told theirs, and AdamW was the only optimiser."""
-    before = {"optimizer": "adamw", "distribution_weight": 0.0}
-    tiny_run(tmp_path, steps=1, **before).go()
+    tiny_run(tmp_path, steps=1, optimizer="adamw").go()
     state = torch.load(tmp_path / "state.pt")
     del state["identity"]
     (state["optimizer"],) = state.pop("optimizers")
     torch.save(state, tmp_path / "state.pt")
-    assert tiny_run(tmp_path, steps=2, seed=5, **before).go()["step"] == 2
+    assert tiny_run(tmp_path, steps=2, seed=5, optimizer="adamw").go()["step"] == 2
     with pytest.raises(TrainingError, match="seed was 5"):
         tiny_run(tmp_path, steps=3, seed=6, optimizer="adamw")
