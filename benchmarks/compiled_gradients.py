@@ -28,7 +28,7 @@ from litestereo.assets import bundled_artifact, bundled_models
 from litestereo.runtime.files import write_atomic
 from litestereo.training.gradients import Gradients
 from litestereo.training.loop import channels_last, compile_step
-from litestereo.training.objective import Supervised
+from litestereo.training.objective import Supervised, TruthLoss
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 from litestereo.training.stages import start_network
@@ -101,7 +101,7 @@ def _step(options: argparse.Namespace, precision: str, device: str) -> Supervise
     weights = options.weights or (bundled_artifact(options.model) if bundled else None)
     network = start_network(options.model, weights).to(device).train()
     channels_last(network)
-    return Supervised(network, autocast=precision == "bfloat16")
+    return Supervised(network, TruthLoss(), autocast=precision == "bfloat16")
 
 
 def _gradients(module: nn.Module, *batch: Tensor) -> dict[str, Tensor]:

@@ -184,15 +184,14 @@ def check_gradients(
     def lengths(flat: Tensor) -> Tensor:
         return torch.stack(torch._foreach_norm(torch.split(flat, sizes)))
 
-    total = lengths(exact).norm().clamp(min=1e-12)
+    length, apart, own_apart = map(lengths, (exact, used - exact, own - exact))
+    total = length.norm().clamp(min=1e-12)
     (times, more), (one_times, one_more) = _ALL_MAY_DIFFER, _ONE_MAY_DIFFER
-    whole, own_whole = (lengths(each - exact).norm() / total for each in (used, own))
-    most = times * own_whole + more
-    each_apart, own_apart = (lengths(each - exact) / lengths(exact) for each in (used, own))
-    each_most = one_times * own_apart + one_more
-    counts = lengths(exact) >= _COUNTS * total
-    worst = int(torch.where(counts, each_apart - each_most, -torch.inf).argmax())
-    one, one_most = each_apart[worst], each_most[worst]
+    whole, most = apart.norm() / total, times * own_apart.norm() / total + more
+    ones, ones_most = apart / length, one_times * own_apart / length + one_more
+    counts = length >= _COUNTS * total
+    worst = int(torch.where(counts, ones - ones_most, -torch.inf).argmax())
+    one, one_most = ones[worst], ones_most[worst]
     if not (whole < most and one < one_most):
         raise TrainingError(
             f"the gradients of these steps are not the network's own: {whole:.2f} of their length "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -22,7 +23,7 @@ from litestereo.training.scenes.random import Draw
 if TYPE_CHECKING:
     from litestereo.models.las import Stages, StereoNetwork
 
-__all__ = ["SelfDistillation", "Supervised"]
+__all__ = ["SelfDistillation", "Supervised", "TruthLoss"]
 
 # A teacher's gross mistakes shall not outweigh what it knows (LAS2 paper, stage three).
 _LARGEST_LABEL_ERROR_PX = 10.0
@@ -37,6 +38,44 @@ def _stages(network: nn.Module, left: Tensor, right: Tensor, *, autocast: bool |
         return cast("StereoNetwork", network).stages(left, right)
 
 
+@dataclass(frozen=True, slots=True)
+class TruthLoss:
+    """The loss of an answer against given disparities.
+
+    Attributes:
+        labels: they are a teacher's, and may be wrong: errors of 10 px and more are left out.
+        edge_weight: of pixels beside a step in disparity, where others have 1.
+        distribution_weight: of the levels' cross-entropy.
+    """
+
+    labels: bool = False
+    edge_weight: float = 1.0
+    distribution_weight: float = 0.0
+
+    def __call__(self, stages: Stages, truth_px: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and what is watched.
+
+        Args:
+            stages: the network's answer.
+            truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
+        """
+        valid = truth_px < MAX_DISPARITY_PX
+        truth_px = torch.where(valid, truth_px, 0.0)
+        weight = valid
+        if self.edge_weight != 1:
+            weight = edge_weights(truth_px, valid, weight=self.edge_weight)
+        if self.labels:
+            near = (stages.disparity.detach() - truth_px).abs() < _LARGEST_LABEL_ERROR_PX
+            weight, valid = weight * near, valid & near
+        loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, weight)
+        metrics = training_metrics(stages.disparity, truth_px, valid)
+        if self.distribution_weight:
+            entropy = distribution_loss(stages.cost_aggregated, truth_px, weight)
+            loss = loss + self.distribution_weight * entropy
+            metrics["cross_entropy"] = entropy.detach()
+        return loss, metrics
+
+
 class Supervised(nn.Module):
     """The error against given disparities: exact ones of scenes, or a teacher's labels.
 
@@ -47,30 +86,24 @@ class Supervised(nn.Module):
     def __init__(
         self,
         network: nn.Module,
+        truth_loss: TruthLoss,
         *,
-        labels: bool = False,
-        edge_weight: float = 1.0,
-        distribution_weight: float = 0.0,
         perturb_seed: int | None = None,
         autocast: bool | None = None,
     ) -> None:
-        """Take the network; errors against `labels` are clamped at 10 px.
+        """Take the network.
 
         Args:
             network: what is trained.
-            labels: the truth is a teacher's, and may be wrong.
-            edge_weight: of pixels beside a step in disparity, where others have 1.
-            distribution_weight: of the levels' cross-entropy.
+            truth_loss: what is minimised.
             perturb_seed: of the perturbations; None shows the network the pairs as they are.
             autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
         """
         super().__init__()
         self.network = network
-        self.edge_weight, self.distribution_weight = edge_weight, distribution_weight
-        self.autocast = autocast
+        self.truth_loss, self.autocast = truth_loss, autocast
         self._draw = None if perturb_seed is None else _drawing(network, perturb_seed)
         self.generator = self._draw.generator if self._draw else None
-        self.largest_error_px = _LARGEST_LABEL_ERROR_PX if labels else None
 
     def forward(
         self, left: Tensor, right: Tensor, truth_px: Tensor
@@ -85,13 +118,7 @@ class Supervised(nn.Module):
         if self._draw:
             left, right, _ = perturb(self._draw, left, right)
         stages = _stages(self.network, left, right, autocast=self.autocast)
-        return _truth_loss(
-            stages,
-            truth_px,
-            edge_weight=self.edge_weight,
-            distribution_weight=self.distribution_weight,
-            largest_error_px=self.largest_error_px,
-        )
+        return self.truth_loss(stages, truth_px)
 
 
 class SelfDistillation(nn.Module):
@@ -112,23 +139,21 @@ class SelfDistillation(nn.Module):
         self,
         network: nn.Module,
         teacher: nn.Module,
+        truth_loss: TruthLoss,
         *,
         seed: int,
         truth_weight: float,
         feature_weight: float,
-        edge_weight: float = 1.0,
-        distribution_weight: float = 0.0,
     ) -> None:
         """Take the student and a teacher of the same architecture.
 
         Args:
             network: what is trained.
             teacher: is frozen here.
+            truth_loss: is added where there is truth.
             seed: of the perturbations.
             truth_weight: of the loss against the truth.
             feature_weight: of the loss between the features.
-            edge_weight: of pixels beside a step in the truth, where others have 1.
-            distribution_weight: of the levels' cross-entropy in the loss against the truth.
         """
         super().__init__()
         self.network = network
@@ -136,8 +161,8 @@ class SelfDistillation(nn.Module):
         self._teacher = (teacher.eval().requires_grad_(False),)
         self._draw = _drawing(network, seed)
         self.generator = self._draw.generator
+        self.truth_loss = truth_loss
         self.truth_weight, self.feature_weight = truth_weight, feature_weight
-        self.edge_weight, self.distribution_weight = edge_weight, distribution_weight
 
     def forward(
         self, left: Tensor, right: Tensor, truth_px: Tensor
@@ -164,38 +189,10 @@ class SelfDistillation(nn.Module):
             + feature_loss(seen.features_right, wanted.features_right, hidden=hidden)
         )
         loss = follow + self.feature_weight * features
-        supervised, metrics = _truth_loss(
-            seen,
-            truth_px,
-            edge_weight=self.edge_weight,
-            distribution_weight=self.distribution_weight,
-        )
+        supervised, metrics = self.truth_loss(seen, truth_px)
         loss = loss + self.truth_weight * supervised
         return loss, {**metrics, "follow": follow.detach(), "features": features.detach()}
 
 
 def _drawing(network: nn.Module, seed: int) -> Draw:
     return Draw(next(network.parameters()).device, seed=seed)
-
-
-def _truth_loss(
-    stages: Stages,
-    truth_px: Tensor,
-    *,
-    edge_weight: float,
-    distribution_weight: float,
-    largest_error_px: float | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    valid = truth_px < MAX_DISPARITY_PX
-    truth_px = torch.where(valid, truth_px, 0.0)
-    weight = valid if edge_weight == 1 else edge_weights(truth_px, valid, weight=edge_weight)
-    if largest_error_px is not None:
-        near = (stages.disparity.detach() - truth_px).abs() < largest_error_px
-        weight, valid = weight * near, valid & near
-    loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, weight)
-    metrics = training_metrics(stages.disparity, truth_px, valid)
-    if distribution_weight:
-        entropy = distribution_loss(stages.cost_aggregated, truth_px, weight)
-        loss = loss + distribution_weight * entropy
-        metrics["entropy"] = entropy.detach()
-    return loss, metrics

@@ -21,7 +21,7 @@ from litestereo.models import create, load_weights, model_spec
 from litestereo.training.group import Group, joined_group
 from litestereo.training.labels import label_pairs
 from litestereo.training.loop import Source, TrainingRun
-from litestereo.training.objective import SelfDistillation, Supervised
+from litestereo.training.objective import SelfDistillation, Supervised, TruthLoss
 from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, crop_size, find_training_pairs
 from litestereo.training.scenes.stream import SceneStream
@@ -99,8 +99,7 @@ def make_run(
         start_network(options.model, options.weights),
         objective=lambda network, step: Supervised(
             network,
-            edge_weight=options.edge_weight,
-            distribution_weight=options.distribution_weight,
+            _truth_loss(options),
             perturb_seed=_perturb_seed(options, group, step) if options.perturb else None,
         ),
         source=lambda step: _rendered(options, group, step),
@@ -129,12 +128,7 @@ def make_truth_run(
     return TrainingRun(
         options,
         start_network(options.model, options.weights),
-        objective=lambda network, _: Supervised(
-            network,
-            labels=labels,
-            edge_weight=options.edge_weight,
-            distribution_weight=options.distribution_weight,
-        ),
+        objective=lambda network, _: Supervised(network, _truth_loss(options, labels=labels)),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
         pairs=scenes,
         group=group,
@@ -159,11 +153,10 @@ def make_self_run(
         return SelfDistillation(
             network,
             start_network(options.model, source).to(group.device),
+            _truth_loss(options),
             seed=_perturb_seed(options, group, step),
             truth_weight=options.truth_weight,
             feature_weight=options.feature_weight,
-            edge_weight=options.edge_weight,
-            distribution_weight=options.distribution_weight,
         )
 
     def source(step: int) -> Source:
@@ -198,6 +191,14 @@ def start_network(model: str, weights: Path | None) -> StereoNetwork:
     if weights is not None:
         load_weights(network, weights)
     return network
+
+
+def _truth_loss(options: TrainOptions, *, labels: bool = False) -> TruthLoss:
+    return TruthLoss(
+        labels=labels,
+        edge_weight=options.edge_weight,
+        distribution_weight=options.distribution_weight,
+    )
 
 
 def _seed(options: TrainOptions, group: Group, step: int) -> int:

@@ -112,7 +112,7 @@ def compare(module, bend):
 def test_steps_with_the_networks_own_gradients_pass_and_leave_no_trace():
     module = Tiny()
     assert compare(module, lambda _: None)
-    assert compare(module, lambda module: module.large.grad.mul_(1.04))
+    assert compare(module, lambda module: module.large.grad.mul_(1.05))
     assert int(module.norm.num_batches_tracked) == 0
 
 

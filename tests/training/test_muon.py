@@ -131,7 +131,7 @@ def test_an_unknown_optimiser_is_refused(tmp_path):
 
 @pytest.mark.parametrize("rate", [0.0, -1e-4, float("nan")])
 def test_a_rate_of_nothing_is_refused(tmp_path, rate):
-    with pytest.raises(TrainingError, match="must be above 0"):
+    with pytest.raises(TrainingError, match=f"learning rate {rate} must be above 0"):
         TrainOptions(output=tmp_path, peak_learning_rate=rate)
 
 

@@ -20,6 +20,7 @@ from litestereo.training.fine_tune import agrees_better, fine_tune
 from litestereo.training.group import Group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
 from litestereo.training.loss import distribution_loss, edge_weights, feature_loss, smooth_l1
+from litestereo.training.objective import SelfDistillation, TruthLoss
 from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, find_training_pairs
 from litestereo.training.perturb import perturb
@@ -202,7 +203,9 @@ def test_unperturbed_student_equals_its_teacher():
 
     network = create("las1").eval()
     load_weights(network, BUNDLED)
-    distil = module.SelfDistillation(network, network, seed=1, truth_weight=0.0, feature_weight=1.0)
+    distil = module.SelfDistillation(
+        network, network, TruthLoss(), seed=1, truth_weight=0.0, feature_weight=1.0
+    )
     left = torch.rand(1, 3, 64, 64) * 255
     unknown = torch.full((1, 1, 64, 64), torch.inf)
     original, module.perturb = module.perturb, lambda _, left, right: (left, right, left[:, :1] < 0)
@@ -219,12 +222,10 @@ def test_unperturbed_student_equals_its_teacher():
 def test_a_teacher_is_followed_where_it_is_right_or_nothing_else_is_known(
     off_px, truth_weight, followed
 ):
-    from litestereo.training.objective import SelfDistillation
-
     network = create("las1").eval()
     load_weights(network, BUNDLED)
     distil = SelfDistillation(
-        network, network, seed=1, truth_weight=truth_weight, feature_weight=0.0
+        network, network, TruthLoss(), seed=1, truth_weight=truth_weight, feature_weight=0.0
     )
     left = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     with torch.no_grad():
