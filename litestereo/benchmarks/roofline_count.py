@@ -76,7 +76,22 @@ def with_size(model: ModelProto, size: tuple[int, int]) -> ModelProto:
                 )
             dim.dim_value = length
     del fixed.graph.value_info[:]
+    _name_tensors_after_nodes(fixed)
     return simplify(fixed)
+
+
+def _name_tensors_after_nodes(model: ModelProto) -> None:
+    """Give tensors the paths of their nodes, in place: folding names a node after its output."""
+    ends = {value.name for value in model.graph.output}
+    names = {
+        old: f"{node.name}_output_{k}"
+        for node in model.graph.node
+        for k, old in enumerate(node.output)
+        if old and node.name and old not in ends
+    }
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
 
 
 def count_layers(model: ModelProto) -> tuple[Layer, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,8 @@ __all__ = [
     "op_histogram",
     "opset_of",
     "rename_inputs",
-    "store_weights_in_half",
     "tensor_types",
 ]
-
-_HALF_SUFFIX = "::float32"
 
 
 def op_histogram(model: ModelProto) -> dict[str, int]:
@@ -102,34 +99,6 @@ def attach_weights(model: ModelProto, weights: Mapping[str, npt.NDArray[np.float
         numpy_helper.from_array(np.ascontiguousarray(weights[name]), name) for name in used
     )
     return attached
-
-
-def store_weights_in_half(model: ModelProto, names: Iterable[str]) -> None:
-    """Store these initializers as float16, in place, each followed by a Cast to float32.
-
-    The stored tensor keeps its name; the Cast's result takes the name with a suffix.
-
-    Args:
-        model: is changed.
-        names: of float32 initializers.
-    """
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    renamed: dict[str, str] = {}
-    casts = []
-    for name in names:
-        half = numpy_helper.to_array(tensors[name]).astype(np.float16)
-        tensors[name].CopyFrom(numpy_helper.from_array(half, name))
-        renamed[name] = name + _HALF_SUFFIX
-        casts.append(
-            onnx.helper.make_node(
-                "Cast", [name], [renamed[name]], f"/weights/{name}/Cast", to=onnx.TensorProto.FLOAT
-            )
-        )
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
 
 
 def constants_to_initializers(model: ModelProto) -> None:

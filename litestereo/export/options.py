@@ -98,7 +98,7 @@ class ExportOptions:
             explicit Q/DQ on the convolutions that can bear it.
         int8: of precision "int8": calibration, ranges, budget.
         rig: take this rig's raw pictures; without height and width at about their own size.
-        half_weights: store the tensors of two and more dimensions as float16 (FP32 graph).
+        half_weights: store the weights as float16 (FP32 graph).
         exporter: which of torch's exporters traces the network.
         pair: left and right picture for the gate; None takes the bundled pair.
         gate: compare the artefact with torch before it is written.

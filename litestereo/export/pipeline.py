@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 from torch import nn
 
 from litestereo.calibration.frames import require_fitting
@@ -24,12 +24,8 @@ from litestereo.export.artifact import (
     with_manifest,
     write_artifact,
 )
-from litestereo.export.graph import (
-    attach_weights,
-    check_model,
-    op_histogram,
-    store_weights_in_half,
-)
+from litestereo.export.compact import compacted
+from litestereo.export.graph import attach_weights, check_model, op_histogram
 from litestereo.export.half import HalfGraph, half_from_master
 from litestereo.export.half_run import half_outputs
 from litestereo.export.held_out import Judges, find_judges
@@ -103,7 +99,7 @@ def export(
     judges = None if options.int8 is None else _judges(options.int8, options=options, say=progress)
     progress(f"loading {options.model} from {weights}")
     exact, weights_sha256 = _load(options, weights)
-    model = _with_half_weights(exact) if options.half_weights else exact
+    model = exact
     pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
     progress(f"tracing with torch's {options.exporter} exporter")
     graph, precision_map = fp32_graph(model, options=options), {}
@@ -114,6 +110,9 @@ def export(
         graph, precision_map = half.model, half.precision_map()
     elif options.precision == "fp32":
         graph = with_spelled_softmax(graph)
+        if options.half_weights:
+            graph = compacted(graph, weights=_weights(exact))
+            model = _with_weights_of(graph, exact)
     else:
         graph = for_engines(simplify(graph))
     parity: ParityReport | GateReport | None = None
@@ -170,8 +169,6 @@ def fp32_graph(model: nn.Module, *, options: ExportOptions) -> ModelProto:
             f"{len(lost)} weights are not in the graph, such as {min(lost)}; try another --exporter"
         )
     graph = attach_weights(graph, weights)
-    if options.half_weights:
-        store_weights_in_half(graph, [name for name in weights if weights[name].ndim > 1])
     check_model(graph, opset=OPSET)
     return graph
 
@@ -277,13 +274,15 @@ def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
     return model.eval(), sha256_of(content)
 
 
-def _with_half_weights(model: nn.Module) -> nn.Module:
-    """Return a copy with its weights as an artefact with half weights stores them."""
-    rounded = copy.deepcopy(model)
+def _with_weights_of(graph: ModelProto, network: nn.Module) -> nn.Module:
+    """Return a copy of the network with its weights as an artefact stores them."""
+    stored = {tensor.name: tensor for tensor in graph.graph.initializer}
+    rounded = copy.deepcopy(network)
     with torch.no_grad():
-        for tensor in rounded.state_dict().values():
-            if tensor.ndim > 1:
-                tensor.copy_(tensor.half())
+        for name, tensor in rounded.state_dict().items():
+            if name in stored:
+                values = numpy_helper.to_array(stored[name]).astype(np.float32)
+                tensor.copy_(torch.from_numpy(values))
     return rounded
 
 

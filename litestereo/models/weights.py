@@ -104,7 +104,7 @@ def save_weights(model: nn.Module, path: str | Path, *, half: bool = False) -> N
 
 
 def _to_store(tensor: Tensor, *, half: bool) -> Tensor:
-    # Vectors stay as they are: they weigh nothing, and a running variance may underflow in half.
+    # Vectors stay as they are: they weigh nothing, and a running variance may leave half's range.
     if half and tensor.is_floating_point() and tensor.ndim > 1:
         tensor = tensor.half()
     return tensor.detach().cpu().contiguous()

@@ -1,6 +1,7 @@
 """The roofline's counts, against graphs that are counted by hand and against the specification."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -179,6 +180,17 @@ def test_totals_are_the_specification_s(counted):
     )
     blocks = {layer.block for layer in sized.layers}
     assert {"pictures", "volume", "disparity", "fnet"} <= blocks
+
+
+def test_a_bundled_artefact_has_the_parts_of_its_model():
+    def parts(subject):
+        roofline = roofline_of(subject, sizes=[SIZE], devices=devices_called(("orin-nano",)))
+        macs = Counter()
+        for layer in roofline.sizes[0].layers:
+            macs[layer.block] += layer.macs
+        return macs
+
+    assert parts(str(bundled_artifact("las1"))) == parts("las1")
 
 
 def test_the_command_prints_parts_and_writes_what_reads_back(tmp_path, run_command):

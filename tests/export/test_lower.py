@@ -3,7 +3,6 @@
 from collections import Counter
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -13,10 +12,12 @@ from litestereo.benchmarks.roofline_count import count_layers, with_size
 from litestereo.errors import ExportError
 from litestereo.export.lower import with_folded_gelu, with_folded_scales, with_spelled_softmax
 from litestereo.export.lower_stem import with_stem_in_blocks, with_stem_in_planes
+from litestereo.export.options import ExportOptions
 from litestereo.export.pairs import Pair
 from litestereo.export.parity import onnxruntime_outputs
-from litestereo.export.pipeline import for_engines
+from litestereo.export.pipeline import for_engines, fp32_graph
 from litestereo.export.simplify import simplify
+from litestereo.models import create, load_weights
 from litestereo.runtime.tensorrt.plugin.convnext import find_convnext
 from litestereo.runtime.tensorrt.plugin.onnx_graph import read_graph
 
@@ -31,7 +32,10 @@ FORMS = (
 
 @pytest.fixture(scope="module")
 def master():
-    return simplify(onnx.load(bundled_artifact("las1")))
+    network = create("las1").eval()
+    load_weights(network, bundled_artifact("las1"))
+    graph = fp32_graph(network, options=ExportOptions(model="las1"))
+    return simplify(with_spelled_softmax(graph))
 
 
 @pytest.fixture(scope="module")

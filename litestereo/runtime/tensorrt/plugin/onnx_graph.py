@@ -32,7 +32,7 @@ class OnnxNode:
 
     Attributes:
         kind: its operator.
-        name: unique in a graph that stereo-export wrote.
+        name: unique, or empty, in a graph that stereo-export wrote.
         inputs: names of the tensors that it reads.
         outputs: names of the tensors that it writes.
         attributes: those that are a number, integers (a tuple of one, too) or a text.
