@@ -89,6 +89,12 @@ def train(
     distribution_weight: Annotated[
         float, typer.Option(min=0, max=100, help="Of the cross-entropy of the disparity levels.")
     ] = 0.0,
+    robust: Annotated[
+        float,
+        typer.Option(
+            metavar="PX", min=0, max=100, help="Larger errors count by their logarithm; 0: L1."
+        ),
+    ] = 0.0,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -178,6 +184,7 @@ def train(
         perturb=perturb,
         edge_weight=edge_weight,
         distribution_weight=distribution_weight,
+        robust_px=robust,
         height=height,
         width=width,
         max_disparity_px=max_disparity,

@@ -92,10 +92,16 @@ def fine_tune(
         )
     options = replace(options, weights=options.weights or artifact_path(options.model))
     known = all(scene.truth is not None for scene in scenes)
-    if not known and options.edge_weight != 1:
-        raise TrainingError(
-            f"--edge-weight needs exact truth, and not all pairs of {folder} have it; leave it out"
-        )
+    asked = {
+        "--edge-weight": options.edge_weight != 1,
+        "--distribution-weight": options.distribution_weight != 0,
+    }
+    for name, is_asked in asked.items():
+        if is_asked and not known:
+            raise TrainingError(
+                f"{name} needs known disparities, and not all pairs of {folder} have them; "
+                "leave it out"
+            )
     trained, judges = held_out(scenes)
     with joined_group() as group:
         if known:

@@ -15,10 +15,16 @@ __all__ = ["differences", "identity_of"]
 _DECIDING = (
     *("stage", "model", "seed", "height", "width", "textures", "texture_size", "samples"),
     *("max_disparity_px", "truth_weight", "feature_weight", "edge_weight"),
-    *("optimizer", "perturb", "distribution_weight"),
+    *("optimizer", "perturb", "distribution_weight", "robust_px"),
 )
 # What runs had before they could tell.
-_ONCE = {"edge_weight": 1.0, "optimizer": "adamw", "perturb": False, "distribution_weight": 0.0}
+_ONCE = {
+    "edge_weight": 1.0,
+    "optimizer": "adamw",
+    "perturb": False,
+    "distribution_weight": 0.0,
+    "robust_px": 0.0,
+}
 _SHOWN = 12
 
 

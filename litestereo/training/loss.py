@@ -11,10 +11,10 @@ from torch import Tensor
 from litestereo.models.registry import DISPARITY_LEVELS
 
 __all__ = [
+    "disparity_loss",
     "distribution_loss",
     "edge_weights",
     "feature_loss",
-    "smooth_l1",
     "supervised_loss",
     "training_metrics",
 ]
@@ -23,12 +23,19 @@ _COARSE_WEIGHT = 0.3
 _ITERATION_DECAY = 0.9
 # An edge: two neighbours more than so many pixels of disparity apart, and so many pixels on.
 _EDGE_STEP_PX, _EDGE_REACH = 2.0, 3
+# Of the error itself beside its logarithm, so that the largest ones keep pulling.
+_LINEAR = 0.02
 
 
 def supervised_loss(
-    predictions: Sequence[Tensor], coarse_px: Tensor, truth_px: Tensor, weight: Tensor
+    predictions: Sequence[Tensor],
+    coarse_px: Tensor,
+    truth_px: Tensor,
+    weight: Tensor,
+    *,
+    robust_px: float = 0.0,
 ) -> Tensor:
-    """Smooth-L1 on the full-size predictions and, weighted 0.3, on the coarse disparity.
+    """The error of the full-size predictions and, weighted 0.3, of the coarse disparity.
 
     Args:
         predictions: full-size disparities (B, 1, H, W), the best one last; several for recurrent
@@ -36,27 +43,40 @@ def supervised_loss(
         coarse_px: (B, 1, H/4, W/4) disparity in full-size pixels.
         truth_px: (B, 1, H, W) ground truth.
         weight: (B, 1, H, W) how much each pixel counts, or bool.
+        robust_px: as of `disparity_loss`.
     """
     count = len(predictions)
     total = torch.zeros((), device=truth_px.device)
     for i, prediction in enumerate(predictions):
-        total = total + _ITERATION_DECAY ** (count - 1 - i) * smooth_l1(
-            prediction, truth_px, weight
+        total = total + _ITERATION_DECAY ** (count - 1 - i) * disparity_loss(
+            prediction, truth_px, weight, robust_px=robust_px
         )
     size = (truth_px.shape[-2], truth_px.shape[-1])
     grown = F.interpolate(coarse_px, size=size, mode="bilinear", align_corners=False)
-    return total + _COARSE_WEIGHT * smooth_l1(grown, truth_px, weight)
+    coarse = disparity_loss(grown, truth_px, weight, robust_px=robust_px)
+    return total + _COARSE_WEIGHT * coarse
 
 
-def smooth_l1(prediction: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Return the weighted mean of the smooth-L1 error; all of shape (B, 1, H, W).
+def disparity_loss(
+    prediction: Tensor, truth: Tensor, weight: Tensor, *, robust_px: float = 0.0
+) -> Tensor:
+    """Return the weighted mean of an error in disparity; all of shape (B, 1, H, W).
+
+    Smooth-L1, or s log(1 + e / s) + 0.02 e of each error e: it pulls hardest at the smallest errors
+    and half as hard at s, so that the few pixels that nobody can know do not rule the gradient.
+    (Log-sum penalty: Candes, Wakin & Boyd 2008, arXiv 0711.1612.)
 
     Args:
         prediction: pixels.
         truth: pixels, finite everywhere.
         weight: how much each pixel counts, or bool.
+        robust_px: s; 0 is smooth-L1.
     """
-    loss = F.smooth_l1_loss(prediction.float(), truth, reduction="none")
+    if robust_px:
+        error = (prediction.float() - truth).abs()
+        loss = robust_px * torch.log1p(error / robust_px) + _LINEAR * error
+    else:
+        loss = F.smooth_l1_loss(prediction.float(), truth, reduction="none")
     return (loss * weight).sum() / weight.sum().clamp(min=1)
 
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from litestereo.models.registry import MAX_DISPARITY_PX
 from litestereo.training.loss import (
+    disparity_loss,
     distribution_loss,
     edge_weights,
     feature_loss,
-    smooth_l1,
     supervised_loss,
     training_metrics,
 )
@@ -46,11 +46,13 @@ class TruthLoss:
         labels: they are a teacher's, and may be wrong: errors of 10 px and more are left out.
         edge_weight: of pixels beside a step in disparity, where others have 1.
         distribution_weight: of the levels' cross-entropy.
+        robust_px: from where on errors count by their logarithm; 0 never.
     """
 
     labels: bool = False
     edge_weight: float = 1.0
     distribution_weight: float = 0.0
+    robust_px: float = 0.0
 
     def __call__(self, stages: Stages, truth_px: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and what is watched.
@@ -67,7 +69,10 @@ class TruthLoss:
         if self.labels:
             near = (stages.disparity.detach() - truth_px).abs() < _LARGEST_LABEL_ERROR_PX
             weight, valid = weight * near, valid & near
-        loss = supervised_loss(stages.predictions, 4 * stages.disparity_quarter, truth_px, weight)
+        coarse_px = 4 * stages.disparity_quarter
+        loss = supervised_loss(
+            stages.predictions, coarse_px, truth_px, weight, robust_px=self.robust_px
+        )
         metrics = training_metrics(stages.disparity, truth_px, valid)
         if self.distribution_weight:
             entropy = distribution_loss(stages.cost_aggregated, truth_px, weight)
@@ -182,7 +187,9 @@ class SelfDistillation(nn.Module):
         if self.truth_weight:
             is_right = (wanted.disparity - truth_px).abs() < _TEACHER_IS_RIGHT_PX
             followed = is_right | (truth_px >= MAX_DISPARITY_PX)
-        follow = smooth_l1(seen.disparity, wanted.disparity, followed)
+        follow = disparity_loss(
+            seen.disparity, wanted.disparity, followed, robust_px=self.truth_loss.robust_px
+        )
         # What is hidden is to be filled in by the disparity; its features the student cannot know.
         features = 0.5 * (
             feature_loss(seen.features_left, wanted.features_left)

@@ -39,6 +39,7 @@ class TrainOptions:
             always do.
         edge_weight: of pixels within 4 px of a step in the exact truth, where others have 1.
         distribution_weight: of the cross-entropy of the levels' distribution against the truth.
+        robust_px: errors in disparity count by their logarithm from about here on; 0 never.
         weights: checkpoint to start from; None starts from random weights.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
@@ -79,6 +80,7 @@ class TrainOptions:
     perturb: bool = False
     edge_weight: float = 1.0
     distribution_weight: float = 0.0
+    robust_px: float = 0.0
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32
@@ -125,6 +127,10 @@ class TrainOptions:
             raise TrainingError(
                 f"distribution weight {self.distribution_weight} must be 0 to 100; 0 leaves it out"
             )
+        if not (self.robust_px == 0 or 0.1 <= self.robust_px <= 100):
+            raise TrainingError(
+                f"robust error {self.robust_px} px must be 0.1 to 100 px; 0 leaves it out"
+            )
         if not 0.1 <= self.edge_weight <= 100:
             raise TrainingError(f"edge weight {self.edge_weight} must be 0.1 to 100; 1 is neutral")
         if not 16 <= self.max_disparity_px <= 191:
@@ -154,6 +160,11 @@ class TrainOptions:
             raise TrainingError(
                 "--edge-weight needs exact truth, and this stage has none at edges; leave it out, "
                 "or train on scenes"
+            )
+        if no_truth and self.distribution_weight:
+            raise TrainingError(
+                "--distribution-weight needs known disparities, and this stage has none; leave it "
+                "out, or train on scenes"
             )
 
     @property

@@ -198,6 +198,7 @@ def _truth_loss(options: TrainOptions, *, labels: bool = False) -> TruthLoss:
         labels=labels,
         edge_weight=options.edge_weight,
         distribution_weight=options.distribution_weight,
+        robust_px=options.robust_px,
     )
 
 

@@ -206,7 +206,8 @@ def test_a_compiled_step_has_the_gradients_of_a_launched_one(tmp_path):
     subprocess.run(command, check=True, timeout=500)
     compiled = json.loads(output.read_text())["apart"]["compiled float32"]
     assert compiled["whole"] < 0.01
-    assert max(compiled["worst"].values()) < 0.01
+    # Sums in another order move single ones by 0.007 to 0.021, by threads and weights; faults by 1.
+    assert max(compiled["worst"].values()) < 0.05
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -19,7 +19,12 @@ from litestereo.models import create, load_weights, save_weights
 from litestereo.training.fine_tune import agrees_better, fine_tune
 from litestereo.training.group import Group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
-from litestereo.training.loss import distribution_loss, edge_weights, feature_loss, smooth_l1
+from litestereo.training.loss import (
+    disparity_loss,
+    distribution_loss,
+    edge_weights,
+    feature_loss,
+)
 from litestereo.training.objective import SelfDistillation, TruthLoss
 from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, find_training_pairs
@@ -122,9 +127,28 @@ def test_edges_weigh_more_where_both_sides_are_known():
     slope = torch.arange(24.0).expand_as(truth) * 1.9
     assert torch.equal(edge_weights(slope, valid, weight=3.0), torch.ones_like(truth))
     wrong = torch.where(truth > 20, truth + 5, truth)
-    assert smooth_l1(wrong, truth, weights) == pytest.approx(4.5 * (4 * 3 + 8) / (8 * 3 + 16))
+    assert disparity_loss(wrong, truth, weights) == pytest.approx(4.5 * (4 * 3 + 8) / (8 * 3 + 16))
     valid[..., 12] = False
     assert torch.equal(edge_weights(truth, valid, weight=3.0), valid.float())
+
+
+def test_a_robust_error_pulls_half_as_hard_at_its_size_as_at_none():
+    error = torch.tensor([0.001, 1.0, 2.0, 200.0], requires_grad=True)
+    weight = torch.ones(4)
+    loss = disparity_loss(error, torch.zeros(4), weight, robust_px=2.0)
+    expected = [2 * np.log(1 + e / 2) + 0.02 * e for e in error.tolist()]
+    assert loss.item() == pytest.approx(np.mean(expected))
+    loss.backward()
+    pull = 4 * error.grad - 0.02
+    assert pull.tolist() == pytest.approx([1.0, 2 / 3, 0.5, 2 / 202], rel=1e-2)
+    plain = disparity_loss(error, torch.zeros(4), weight)
+    assert plain.item() == pytest.approx(np.mean([0.5e-6, 0.5, 1.5, 199.5]))
+
+
+@pytest.mark.parametrize("size", [-1.0, 0.01, 1000.0, float("nan")])
+def test_a_robust_error_of_no_sensible_size_is_refused(tmp_path, size):
+    with pytest.raises(TrainingError, match=rf"{size} px must be 0\.1 to 100 px"):
+        TrainOptions(output=tmp_path, robust_px=size)
 
 
 def test_a_distribution_is_judged_by_the_median_of_its_block():
@@ -150,7 +174,7 @@ def test_a_distribution_is_judged_by_the_median_of_its_block():
 
 
 @pytest.mark.parametrize("stage", ["supervised", "self", "truth"])
-@pytest.mark.parametrize("name", ["edge_weight", "distribution_weight"])
+@pytest.mark.parametrize("name", ["edge_weight", "distribution_weight", "robust_px"])
 def test_weights_reach_the_loss(tmp_path, known, stage, name):
     def loss(weight):
         options = TrainOptions(
@@ -178,6 +202,14 @@ def test_edges_have_no_weight_where_labels_have_no_edges(tmp_path, stage):
         TrainOptions(output=tmp_path, edge_weight=3.0, **given)
     with pytest.raises(TrainingError, match=r"must be 0\.1 to 100"):
         TrainOptions(output=tmp_path, edge_weight=float("inf"), **given)
+
+
+def test_the_distribution_has_no_weight_without_known_disparities(tmp_path):
+    given = {"pairs": tmp_path, "teacher": "las1", "weights": BUNDLED}
+    with pytest.raises(TrainingError, match="needs known disparities"):
+        TrainOptions(output=tmp_path, stage="self", distribution_weight=0.3, **given)
+    # Labels of a teacher are known.
+    TrainOptions(output=tmp_path, stage="real", distribution_weight=0.3, **given)
 
 
 def test_the_self_stage_follows_a_teacher_that_stays_as_it_is(tmp_path):
@@ -460,14 +492,15 @@ def test_fine_tuning_without_truth_distils(tmp_path, bare):
     assert result.after["from_old_px"] > 0
 
 
-def test_fine_tuning_chooses_its_stage_and_needs_truth_for_edges(tmp_path, bare, capsys):
+def test_fine_tuning_chooses_its_stage_and_needs_truth_for_weights_on_it(tmp_path, bare, capsys):
     given = ["-o", str(tmp_path / "run"), "--fine-tune", str(bare)]
     for other in (["--stage", "self"], ["--perturb"]):
         assert train_main([*given, *other]) == 1
         told = " ".join(capsys.readouterr().err.split())
         assert "leave --stage, --pairs, --teacher and --perturb out" in told
-    assert train_main([*given, "--edge-weight", "3"]) == 1
-    assert "not all pairs of" in capsys.readouterr().err
+    for name in ("--edge-weight", "--distribution-weight"):
+        assert train_main([*given, name, "3"]) == 1
+        assert f"{name} needs known disparities, and not all pairs" in capsys.readouterr().err
     assert not (tmp_path / "run" / "state.pt").exists()
 
 
