@@ -63,6 +63,7 @@ def with_size(model: ModelProto, size: tuple[int, int]) -> ModelProto:
         InputError: the graph is fixed at another size.
         ExportError: it cannot be simplified.
     """
+    from litestereo.export.graph import rename_tensors
     from litestereo.export.simplify import simplify
 
     fixed = ModelProto()
@@ -76,22 +77,16 @@ def with_size(model: ModelProto, size: tuple[int, int]) -> ModelProto:
                 )
             dim.dim_value = length
     del fixed.graph.value_info[:]
-    _name_tensors_after_nodes(fixed)
-    return simplify(fixed)
-
-
-def _name_tensors_after_nodes(model: ModelProto) -> None:
-    """Give tensors the paths of their nodes, in place: folding names a node after its output."""
-    ends = {value.name for value in model.graph.output}
-    names = {
+    # Folding names a node after its output, which has to tell its path, too.
+    ends = {value.name for value in fixed.graph.output}
+    paths = {
         old: f"{node.name}_output_{k}"
-        for node in model.graph.node
+        for node in fixed.graph.node
         for k, old in enumerate(node.output)
         if old and node.name and old not in ends
     }
-    for node in model.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
+    rename_tensors(fixed, paths)
+    return simplify(fixed)
 
 
 def count_layers(model: ModelProto) -> tuple[Layer, ...]:

@@ -92,7 +92,7 @@ def train(
     robust: Annotated[
         float,
         typer.Option(
-            metavar="PX", min=0, max=100, help="Larger errors count by their logarithm; 0: L1."
+            metavar="PX", min=0, max=100, help="Larger errors count by their logarithm; 0 never."
         ),
     ] = 0.0,
     steps: Annotated[

@@ -16,6 +16,8 @@ from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node
 from onnx.numpy_helper import from_array, to_array
 
+from litestereo.export.graph import rename_tensors
+
 __all__ = ["compacted"]
 
 
@@ -46,9 +48,10 @@ def compacted(model: ModelProto, *, weights: Collection[str]) -> ModelProto:
     wide = {name: f"{name}::float32" for name in casts if name not in vectors}
     nodes = [make_node("Cast", [name], [wide[name]], to=TensorProto.FLOAT) for name in wide]
     nodes += _factors_and_summands(copy, norms)
+    spelled = {node.output[0] for node in norms}
     for node in graph.node:
         node.input[:] = [wide.get(name, name) for name in node.input]
-        nodes += _product_and_sum(node) if node in norms else [node]
+        nodes += _product_and_sum(node) if node.output[0] in spelled else [node]
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
     _shorten_names(copy, kept={*weights, *(v.name for v in (*graph.input, *graph.output))})
@@ -136,9 +139,4 @@ def _shorten_names(model: ModelProto, *, kept: Collection[str]) -> None:
     graph = model.graph
     inner = [t.name for t in graph.initializer] + [name for n in graph.node for name in n.output]
     numbers = (name for k in itertools.count() if (name := f"{k:x}") not in kept)
-    short = {name: next(numbers) for name in inner if name and name not in kept}
-    for tensor in graph.initializer:
-        tensor.name = short.get(tensor.name, tensor.name)
-    for node in graph.node:
-        node.input[:] = [short.get(name, name) for name in node.input]
-        node.output[:] = [short.get(name, name) for name in node.output]
+    rename_tensors(model, {name: next(numbers) for name in inner if name and name not in kept})

@@ -18,7 +18,7 @@ __all__ = [
     "constants_to_initializers",
     "op_histogram",
     "opset_of",
-    "rename_inputs",
+    "rename_tensors",
     "tensor_types",
 ]
 
@@ -69,17 +69,18 @@ def check_model(model: ModelProto, *, opset: int) -> None:
         ) from error
 
 
-def rename_inputs(model: ModelProto, names: Mapping[str, str]) -> None:
-    """Rename graph inputs, and their uses, in place.
+def rename_tensors(model: ModelProto, names: Mapping[str, str]) -> None:
+    """Rename inputs, initializers and what nodes make, and their uses, in place.
 
     Args:
         model: is changed.
-        names: new name by old name; others stay.
+        names: new name by old name; others stay, as the graph's outputs have to.
     """
-    for value in model.graph.input:
-        value.name = names.get(value.name, value.name)
+    for tensor in (*model.graph.input, *model.graph.initializer):
+        tensor.name = names.get(tensor.name, tensor.name)
     for node in model.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
 
 
 def attach_weights(model: ModelProto, weights: Mapping[str, npt.NDArray[np.float32]]) -> ModelProto:

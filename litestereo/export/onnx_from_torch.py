@@ -15,7 +15,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from litestereo.errors import ExportError
-from litestereo.export.graph import attach_weights, rename_inputs
+from litestereo.export.graph import attach_weights, rename_tensors
 from litestereo.export.opset import opset_17_from_18
 from litestereo.export.options import OPSET, ExportOptions
 from litestereo.models.registry import SIZE_MULTIPLE
@@ -95,7 +95,7 @@ def onnx_from_torch(model: nn.Module, *, options: ExportOptions) -> ModelProto:
             f"torch's {options.exporter} exporter failed on {options.model}: {error}; try the "
             "other --exporter"
         ) from error
-    rename_inputs(graph, {f"{_PREFIX}{name}": name for name in model.state_dict()})
+    rename_tensors(graph, {f"{_PREFIX}{name}": name for name in model.state_dict()})
     # Buffers outside the state dict (the image statistics) are constants, not weights.
     constants = {f"{_PREFIX}{name}": tensor.numpy() for name, tensor in model.named_buffers()}
     return attach_weights(graph, constants)
