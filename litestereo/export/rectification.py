@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from litestereo.errors import ExportError
 from litestereo.export.artifact import sha256_of
-from litestereo.export.graph import check_model, opset_of
+from litestereo.export.graph import check_model, opset_of, rename_tensors
 from litestereo.export.onnx_from_torch import INPUT_NAMES
 from litestereo.export.options import OPSET, ExportOptions
 from litestereo.models.registry import SIZE_MULTIPLE
@@ -247,9 +247,7 @@ def _rewire(graph: ModelProto, eye: str, *, to: str) -> None:
 def _masked_confidence(graph: ModelProto, *, seen: npt.NDArray[np.bool_]) -> list[NodeProto]:
     """Rename the network's confidence and return what sets it to 0 where nothing is seen."""
     plain, mask = f"{_ISLAND}/confidence", f"{_ISLAND}/seen"
-    for node in graph.graph.node:
-        node.output[:] = [plain if name == "confidence" else name for name in node.output]
-        node.input[:] = [plain if name == "confidence" else name for name in node.input]
+    rename_tensors(graph, {"confidence": plain})
     graph.graph.initializer.append(numpy_helper.from_array(seen.astype(np.float32), mask))
     return [helper.make_node("Mul", [plain, mask], ["confidence"], f"/{_ISLAND}/Mul")]
 
