@@ -97,8 +97,9 @@ def pair() -> Pair:
         pictures = [vectors[side][0].transpose(1, 2, 0) for side in ("left", "right")]
     else:
         height, width = SIZE
-        noise = np.random.default_rng(3).integers(0, 256, (height // 4, width // 4 + 4, 3))
-        texture = cv2.resize(noise.astype(np.uint8), (width + 16, height))
+        noise = np.random.default_rng(3).integers(0, 256, (height // 4 + 2, width // 4 + 6, 3))
+        texture = cv2.resize(noise.astype(np.uint8), (width + 24, height + 8))
+        texture = texture[4:-4, 4:-4]  # the outer half of the noise's cells is of one colour
         pictures = [texture[:, :width], texture[:, 6 : 6 + width]]
     left, right = (np.ascontiguousarray(picture, dtype=np.uint8) for picture in pictures)
     return Pair("reference", left, right)
