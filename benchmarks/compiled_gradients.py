@@ -1,6 +1,6 @@
 """Compare the gradients of a compiled training step with the network's own, on the device at hand.
 
-    python benchmarks/compiled_gradients.py --model las1 -o FILE
+    python benchmarks/compiled_gradients.py --model las1 --stage self -o FILE
 
 Of rendered pairs, in float32 and under autocast to bfloat16. All are compared with the network's
 own in the first precision: of bfloat16's two lines "launched" tells rounding, "compiled" faults.
@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from litestereo.assets import bundled_artifact, bundled_models
 from litestereo.runtime.files import write_atomic
+from litestereo.training.compiled import compile_step
 from litestereo.training.gradients import Gradients
-from litestereo.training.loop import channels_last, compile_step
-from litestereo.training.objective import Supervised, TruthLoss
+from litestereo.training.loop import channels_last
+from litestereo.training.objective import SelfDistillation, Supervised, TruthLoss
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 from litestereo.training.stages import start_network
@@ -60,6 +61,8 @@ def main() -> None:
             print(way, precision, json.dumps(row), f"{time.monotonic() - begun:.0f} s", flush=True)
     result = {
         "model": options.model,
+        "stage": options.stage,
+        "robust_px": options.robust,
         "pairs": [options.pairs, options.height, options.width],
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "torch": torch.__version__,
@@ -74,6 +77,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="las1")
     parser.add_argument("--weights", type=Path, help="checkpoint; those of the package if it has")
+    parser.add_argument("--stage", choices=("supervised", "self"), default="supervised")
+    parser.add_argument("--robust", type=float, default=0.0, help="as stereo-train takes it")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=512)
@@ -94,14 +99,28 @@ def _batch(options: argparse.Namespace, device: str) -> tuple[Tensor, Tensor, Te
     return left, right, batch.disparity_px
 
 
-def _step(options: argparse.Namespace, precision: str, device: str) -> Supervised:
+def _step(
+    options: argparse.Namespace, precision: str, device: str
+) -> Supervised | SelfDistillation:
     """Return what the training loop makes its gradients of."""
     torch.manual_seed(0)
+    loss = TruthLoss(robust_px=options.robust)
+    network = _network(options, device).train()
+    autocast = precision == "bfloat16"
+    if options.stage == "supervised":
+        return Supervised(network, loss, autocast=autocast)
+    teacher = _network(options, device)
+    step = SelfDistillation(network, teacher, loss, seed=1, truth_weight=1.0, feature_weight=1.0)
+    step.autocast = autocast
+    return step
+
+
+def _network(options: argparse.Namespace, device: str) -> nn.Module:
     bundled = options.model in bundled_models()
     weights = options.weights or (bundled_artifact(options.model) if bundled else None)
-    network = start_network(options.model, weights).to(device).train()
+    network = start_network(options.model, weights).to(device)
     channels_last(network)
-    return Supervised(network, TruthLoss(), autocast=precision == "bfloat16")
+    return network
 
 
 def _gradients(module: nn.Module, *batch: Tensor) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import save_weights
 from litestereo.training.ahead import Ahead
+from litestereo.training.compiled import compile_step
 from litestereo.training.gradients import (
     AveragedGradients,
     Gradients,
@@ -42,18 +43,12 @@ from litestereo.training.validate import Validator
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
 
-__all__ = ["Source", "TrainingRun", "channels_last", "compile_step"]
+__all__ = ["Source", "TrainingRun", "channels_last"]
 
 _CLIP_NORM = 1.0
 _MAX_SKIPPED = 100
 # Steps after the first one when its gradients are compared again: memory may be overwritten late.
 _CHECK_AFTER = 100
-
-
-# Of torch.compile: sums along two axes by one kernel. They came with torch 2.10, and gave wrong
-# gradients there without a word (PyTorch #190796, #193061); LAS1's, compiled by 2.11, were wrong in
-# such places.
-_UNTRUSTED = "triton.mix_order_reduction"
 
 
 class Source(Protocol):
@@ -318,16 +313,6 @@ class TrainingRun:
 def _long(seconds: float) -> str:
     minutes = seconds / 60
     return f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
-
-
-def compile_step(module: nn.Module) -> None:
-    """Compile forward and backward pass of what is trained, in place.
-
-    Args:
-        module: network and loss.
-    """
-    known = _UNTRUSTED in torch._inductor.list_options()
-    module.compile(options={_UNTRUSTED: False} if known else None)
 
 
 def channels_last(network: nn.Module) -> None:

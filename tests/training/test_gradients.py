@@ -1,5 +1,6 @@
 """Gradients: replayed as launched, compiled or not, and averaged over processes as DDP does it."""
 
+import copy
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ import torch
 
 from litestereo.assets import bundled_artifact
 from litestereo.errors import TrainingError
+from litestereo.models.aggregation import ImageAttention
+from litestereo.training.compiled import compile_step
 from litestereo.training.gradients import Gradients, check_gradients
 from litestereo.training.group import Group
 from litestereo.training.options import TrainOptions
@@ -217,6 +220,38 @@ def test_a_step_is_compiled_without_what_has_given_wrong_gradients(tmp_path, mon
     monkeypatch.setattr(torch.nn.Module, "compile", lambda _, options: given.append(options))
     make_run(TrainOptions(output=tmp_path, compile_network=True, **TINY))
     assert given == [{name: False} if known else None]
+
+
+class Gating(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = ImageAttention(3, 3)
+
+    def forward(self, values):
+        return self.attention(values.sin(), values).cos()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.compile's own change from version to version
+def test_a_compiled_step_launches_the_attention(monkeypatch):
+    compile_it, nodes = torch.nn.Module.compile, []
+
+    def keep(graph, _):
+        nodes.extend(node.name for node in graph.graph.nodes)
+        return graph
+
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda it, options: compile_it(it, backend=keep)
+    )
+    step, values = Gating(), VALUES.reshape(1, 3, 2, 2)
+    expected, names = step(values), list(step.state_dict())
+    compile_step(step)
+    assert torch.equal(step(values), expected)
+    assert {"sin", "cos"} <= set(nodes)
+    assert not any("conv" in name for name in nodes)
+    assert list(step.state_dict()) == names
+    other = copy.deepcopy(step)
+    torch.nn.init.zeros_(other.attention.conv3.weight)
+    assert not torch.equal(other(values), expected)
 
 
 AVERAGE = """
