@@ -285,6 +285,7 @@ with joined_group() as group:
             cuda_graph=cuda_graph,
         )
         assert type(run.gradients).__name__ == ("AveragedGradients" if cuda_graph else "Gradients")
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         run.go()
         weights = [parameter.detach() for parameter in run.network.parameters()]
         first = [weight.clone() for weight in weights]
