@@ -10,6 +10,7 @@ Compiling takes about two minutes each time.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from pathlib import Path
@@ -109,7 +110,7 @@ def _step(
     autocast = precision == "bfloat16"
     if options.stage == "supervised":
         return Supervised(network, loss, autocast=autocast)
-    teacher = _network(options, device)
+    teacher = copy.deepcopy(network)
     step = SelfDistillation(network, teacher, loss, seed=1, truth_weight=1.0, feature_weight=1.0)
     step.autocast = autocast
     return step

@@ -31,9 +31,9 @@ class Objective(nn.Module):
         self.network = network
 
     def forward(self, left, right, truth):
+        error = self.network(left) - truth
         # Squared: signs that are all alike would leave no gradient before the norm but rounding.
-        loss = (self.network(left) - truth).square().mean()
-        return loss, {"epe_px": loss.detach()}
+        return error.square().mean(), {"epe_px": error.detach().abs().mean()}
 
 
 class Source:

@@ -18,7 +18,7 @@ class _LaunchedAttention(ImageAttention):
     """Runs its own code inside a compiled step, as its class, so that copies do, too.
 
     Compiled with the rest of LAS1 in stage self, its forward pass was right, but its gradients and
-    those of all before it were up to 3.7 times their length off (torch 2.11 on an H200).
+    those of all before it were up to 3.5 times their length off (torch 2.11 on an H200).
     """
 
     forward = torch.compiler.disable(ImageAttention.forward)  # type: ignore[no-untyped-call]

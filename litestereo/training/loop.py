@@ -129,7 +129,7 @@ class TrainingRun:
 
     def _gradients_of(self, module: nn.Module) -> Gradients:
         if self.options.compile_network:
-            # One graph: cutting it where gradients are exchanged would compile many small ones.
+            # Else graphs are cut where gradients are exchanged, and many small ones are compiled.
             torch._dynamo.config.optimize_ddp = False
             compile_step(module)
         alone = self.group.world == 1

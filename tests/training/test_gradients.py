@@ -243,9 +243,12 @@ def test_a_compiled_step_launches_the_attention(monkeypatch):
         torch.nn.Module, "compile", lambda it, options: compile_it(it, backend=keep)
     )
     step, values = Gating(), VALUES.reshape(1, 3, 2, 2)
-    expected, names = step(values), list(step.state_dict())
+    parameters, names = list(step.parameters()), list(step.state_dict())
+    expected = step(values)
+    gradients = torch.autograd.grad(expected.sum(), parameters)
     compile_step(step)
     assert torch.equal(step(values), expected)
+    assert all(map(torch.equal, torch.autograd.grad(step(values).sum(), parameters), gradients))
     assert {"sin", "cos"} <= set(nodes)
     assert not any("conv" in name for name in nodes)
     assert list(step.state_dict()) == names
