@@ -79,7 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="las1")
     parser.add_argument("--weights", type=Path, help="checkpoint; those of the package if it has")
     parser.add_argument("--stage", choices=("supervised", "self"), default="supervised")
-    parser.add_argument("--robust", type=float, default=0.0, help="as stereo-train takes it")
+    parser.add_argument("--robust", type=float, default=1.0, help="as stereo-train takes it")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=512)

@@ -33,6 +33,7 @@ _TO_FINE_TUNE: dict[str, Any] = {
     "batch": 8,
     "peak_learning_rate": 1e-4,
     "optimizer": "adamw",
+    "robust_px": 0.0,
 }
 
 
@@ -90,11 +91,15 @@ def train(
         float, typer.Option(min=0, max=100, help="Of the cross-entropy of the disparity levels.")
     ] = 0.0,
     robust: Annotated[
-        float,
+        float | None,
         typer.Option(
-            metavar="PX", min=0, max=100, help="Larger errors count by their logarithm; 0 never."
+            metavar="PX",
+            min=0,
+            max=100,
+            show_default="1; to fine-tune 0",
+            help="Larger errors count by their logarithm; 0 never.",
         ),
-    ] = 0.0,
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -168,6 +173,7 @@ def train(
         "batch": batch,
         "peak_learning_rate": learning_rate,
         "optimizer": optimizer,
+        "robust_px": robust,
     }
     usual = {} if fine_tune is None else _TO_FINE_TUNE
     options = TrainOptions(
@@ -184,7 +190,6 @@ def train(
         perturb=perturb,
         edge_weight=edge_weight,
         distribution_weight=distribution_weight,
-        robust_px=robust,
         height=height,
         width=width,
         max_disparity_px=max_disparity,

@@ -80,7 +80,7 @@ class TrainOptions:
     perturb: bool = False
     edge_weight: float = 1.0
     distribution_weight: float = 0.0
-    robust_px: float = 0.0
+    robust_px: float = 1.0
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32

@@ -513,6 +513,17 @@ def test_a_bundled_name_is_taken_as_start_and_teacher(tmp_path, bare, monkeypatc
     assert (seen[0].weights, seen[0].teacher) == (BUNDLED, str(BUNDLED))
 
 
+def test_to_fine_tune_other_values_are_usual(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("litestereo.commands.train._trained", lambda *given: seen.append(given[0]))
+    other = ["--fine-tune", str(tmp_path), "--weights", "las1"]
+    for given in ([], other, [*other, "--robust", "3", "--optimizer", "muon"]):
+        with pytest.raises(SystemExit):
+            train_main(["-o", str(tmp_path), *given])
+    told = [(options.optimizer, options.robust_px, options.batch) for options in seen]
+    assert told == [("muon", 1.0, 32), ("adamw", 0.0, 8), ("muon", 3.0, 8)]
+
+
 def test_agreement_alone_is_no_gain():
     """A flat answer agrees with itself everywhere; the photometric error tells."""
     old = {"consistent": 80.0, "photometric": 5.0}
