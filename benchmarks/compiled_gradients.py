@@ -105,23 +105,19 @@ def _step(
 ) -> Supervised | SelfDistillation:
     """Return what the training loop makes its gradients of."""
     torch.manual_seed(0)
+    bundled = options.model in bundled_models()
+    weights = options.weights or (bundled_artifact(options.model) if bundled else None)
+    network = start_network(options.model, weights).to(device).train()
+    channels_last(network)
     loss = TruthLoss(robust_px=options.robust)
-    network = _network(options, device).train()
     autocast = precision == "bfloat16"
     if options.stage == "supervised":
         return Supervised(network, loss, autocast=autocast)
-    teacher = copy.deepcopy(network)
-    step = SelfDistillation(network, teacher, loss, seed=1, truth_weight=1.0, feature_weight=1.0)
+    step = SelfDistillation(
+        network, copy.deepcopy(network), loss, seed=1, truth_weight=1.0, feature_weight=1.0
+    )
     step.autocast = autocast
     return step
-
-
-def _network(options: argparse.Namespace, device: str) -> nn.Module:
-    bundled = options.model in bundled_models()
-    weights = options.weights or (bundled_artifact(options.model) if bundled else None)
-    network = start_network(options.model, weights).to(device)
-    channels_last(network)
-    return network
 
 
 def _gradients(module: nn.Module, *batch: Tensor) -> dict[str, Tensor]:

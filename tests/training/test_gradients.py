@@ -209,8 +209,7 @@ def test_a_compiled_step_has_the_gradients_of_a_launched_one(tmp_path):
     subprocess.run(command, check=True, timeout=500)
     compiled = json.loads(output.read_text())["apart"]["compiled float32"]
     assert compiled["whole"] < 0.01
-    # Sums in another order move single ones by 0.007 to 0.021, by threads and weights; faults by 1.
-    assert max(compiled["worst"].values()) < 0.05
+    assert max(compiled["worst"].values()) < 0.01
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -288,6 +287,7 @@ with joined_group() as group:
             cuda_graph=cuda_graph,
         )
         assert type(run.gradients).__name__ == ("AveragedGradients" if cuda_graph else "Gradients")
+        # A run allows it, and both ways may round differently by it.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         run.go()
         weights = [parameter.detach() for parameter in run.network.parameters()]
