@@ -3,7 +3,8 @@
     python benchmarks/average_weights.py A.safetensors B.safetensors --share .3 .7 -o C.safetensors
 
 Of runs that began at the same weights the mean may be better than each ("model soups", arXiv
-2203.05482). Statistics of norms are averaged like weights. Score it before it is used:
+2203.05482), and of a run and its start than either (arXiv 2109.01903). Statistics of norms are
+averaged like weights. Score it before it is used:
 `stereo-eval DATA --model las1 --weights C.safetensors --backend torch`.
 """
 
