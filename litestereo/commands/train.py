@@ -28,6 +28,7 @@ train_app = command_app()
 
 
 # Where the command says nothing; else `TrainOptions`' own defaults hold.
+_ON_SCENES: dict[str, Any] = {"distribution_weight": 0.3}
 _TO_FINE_TUNE: dict[str, Any] = {
     "steps": 1000,
     "batch": 8,
@@ -88,8 +89,14 @@ def train(
         typer.Option(min=0.1, max=100, help="Of pixels beside a step in exact truth; else 1."),
     ] = 1.0,
     distribution_weight: Annotated[
-        float, typer.Option(min=0, max=100, help="Of the cross-entropy of the disparity levels.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            show_default="0.3 on scenes, else 0",
+            help="Of the cross-entropy of the disparity levels.",
+        ),
+    ] = None,
     robust: Annotated[
         float | None,
         typer.Option(
@@ -174,8 +181,10 @@ def train(
         "peak_learning_rate": learning_rate,
         "optimizer": optimizer,
         "robust_px": robust,
+        "distribution_weight": distribution_weight,
     }
-    usual = {} if fine_tune is None else _TO_FINE_TUNE
+    scenes = stage == "supervised" or (stage == "self" and not pairs and truth_weight > 0)
+    usual = _TO_FINE_TUNE if fine_tune else _ON_SCENES if scenes else {}
     options = TrainOptions(
         output=output,
         stage=cast(Stage, stage),  # other words are refused
@@ -189,7 +198,6 @@ def train(
         feature_weight=feature_weight,
         perturb=perturb,
         edge_weight=edge_weight,
-        distribution_weight=distribution_weight,
         height=height,
         width=width,
         max_disparity_px=max_disparity,

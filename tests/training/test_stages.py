@@ -513,6 +513,20 @@ def test_a_bundled_name_is_taken_as_start_and_teacher(tmp_path, bare, monkeypatc
     assert (seen[0].weights, seen[0].teacher) == (BUNDLED, str(BUNDLED))
 
 
+def test_the_distribution_counts_where_scenes_tell_it_if_nothing_is_said(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("litestereo.commands.train._trained", lambda *given: seen.append(given[0]))
+    selfish = ["--stage", "self", "--weights", "las1"]
+    real = ["--stage", "real", "--teacher", "las1", "--pairs", str(tmp_path)]
+    for given in (
+        *([], ["--distribution-weight", "0"], selfish, [*selfish, "--pairs", str(tmp_path)]),
+        *([*selfish, "--truth-weight", "0"], real, ["--fine-tune", str(tmp_path)]),
+    ):
+        with pytest.raises(SystemExit):
+            train_main(["-o", str(tmp_path), *given])
+    assert [options.distribution_weight for options in seen] == [0.3, 0, 0.3, 0, 0, 0, 0]
+
+
 def test_to_fine_tune_other_values_are_usual(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("litestereo.commands.train._trained", lambda *given: seen.append(given[0]))
