@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from litestereo.errors import InputError, TrainingError
-from litestereo.training.scenes.camera import _film, expose, sharpen
+from litestereo.training.scenes.camera import _film, blank_borders, expose, sharpen
 from litestereo.training.scenes.layout import _sample_frame, sample_scenes
 from litestereo.training.scenes.random import Draw
 from litestereo.training.scenes.render import render
@@ -247,6 +247,18 @@ def test_camera_effects_keep_a_clean_picture_recognisable():
     for picture in (left, right):
         correlation = np.corrcoef(picture.mean((0, 1, 2)).numpy(), np.linspace(0, 1, SIZE[1]))
         assert correlation[0, 1] > 0.98
+
+
+def test_borders_of_a_fifth_of_the_rigs_are_black_and_differ_by_eye():
+    white = torch.full((500, 2, 3, *SIZE), 255.0)
+    black = blank_borders(Draw("cpu", seed=3), white)[:, :, 0] == 0
+    some = black.flatten(1).any(1)
+    assert some.float().mean() == pytest.approx(0.2, abs=0.05)
+    assert (black[some, 0] != black[some, 1]).flatten(1).any(1).float().mean() > 0.9
+    assert 0.01 < black[some].float().mean() < 0.08
+    height, width = SIZE
+    inside = black[..., height // 8 : -height // 8, width // 8 : -width // 8]
+    assert not inside.any()
 
 
 def test_size_must_be_in_multiples_of_32(atlas):

@@ -1,4 +1,4 @@
-"""What cameras do to a rendered pair: exposure, colour, lens blur, noise, JPEG, grey sensors.
+"""What cameras do to a rendered pair: exposure, colour, lens blur, noise, JPEG, black borders.
 
 Some of it strikes both eyes alike, some each eye on its own, as on real rigs.
 """
@@ -13,7 +13,17 @@ from torch import Tensor
 
 from litestereo.training.scenes.random import Draw
 
-__all__ = ["blur", "expose", "grey", "jpeg", "noise", "per_eye", "sharpen", "vignette"]
+__all__ = [
+    "blank_borders",
+    "blur",
+    "expose",
+    "grey",
+    "jpeg",
+    "noise",
+    "per_eye",
+    "sharpen",
+    "vignette",
+]
 
 _LUMA = (0.299, 0.587, 0.114)
 _TOE, _SHOULDER = 0.06, 0.75  # brightness below and above which the response bends
@@ -50,7 +60,7 @@ def expose(draw: Draw, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     pair = noise(draw, pair)
     pair = grey(draw, pair)
     pair = jpeg(draw, pair.clamp(0, 1))
-    pair = (pair.clamp(0, 1) * 255).round()
+    pair = blank_borders(draw, (pair.clamp(0, 1) * 255).round())
     return pair[:, 0].contiguous(), pair[:, 1].contiguous()
 
 
@@ -205,6 +215,29 @@ def jpeg(draw: Draw, pair: Tensor) -> Tensor:
     cosine = (cosine / step).round() * step
     back = torch.einsum("ji,bvchjwk,kl->bvchiwl", transform, cosine, transform)
     return torch.where(chosen.view(-1, 1, 1, 1, 1), back.reshape(pair.shape), pair)
+
+
+def blank_borders(draw: Draw, pair: Tensor) -> Tensor:
+    """Blacken borders in a fifth of the rigs, where rectifying finds no picture to take.
+
+    Each side's goes from one width to another with a bend, as a turned and undistorted picture's
+    does, and differs by eye.
+
+    Args:
+        draw: where random numbers come from.
+        pair: (B, 2, 3, H, W), left and right of each rig.
+    """
+    batch, height, width = pair.shape[0], *pair.shape[-2:]
+    size = draw.log_uniform(batch, 1, 1, 1, low=0.01, high=0.08)
+    size = size * draw.chance(batch, 1, 1, 1, p=0.2)
+    sides = (size * draw.uniform(batch, 2, 4, 3, low=-1.0))[..., None, None]
+    x = torch.linspace(0, 1, width, device=pair.device)
+    y = torch.linspace(0, 1, height, device=pair.device)[:, None]
+    black = torch.zeros_like(pair[:, :, 0], dtype=torch.bool)
+    for side, (inwards, along) in enumerate(((x, y), (1 - x, y), (y, x), (1 - y, x))):
+        begin, end, bend = sides[:, :, side].unbind(2)
+        black |= inwards < begin + (end - begin) * along + 2 * bend * along * (1 - along)
+    return torch.where(black[:, :, None], 0.0, pair)
 
 
 def _cosines(device: torch.device) -> Tensor:
