@@ -32,6 +32,8 @@ _ON_SCENES: dict[str, Any] = {"distribution_weight": 0.3}
 _TO_FINE_TUNE: dict[str, Any] = {
     "steps": 1000,
     "batch": 8,
+    "height": 320,
+    "width": 640,
     "peak_learning_rate": 1e-4,
     "optimizer": "adamw",
     "robust_px": 0.0,
@@ -117,8 +119,15 @@ def train(
         int | None,
         typer.Option(min=1, show_default="32; to fine-tune 8", help="Pairs a step on each GPU."),
     ] = None,
-    height: Annotated[int, typer.Option(help="Height of the scenes, a multiple of 32.")] = 320,
-    width: Annotated[int, typer.Option(help="Width of the scenes, a multiple of 32.")] = 640,
+    height: Annotated[
+        int | None,
+        typer.Option(
+            show_default="256; to fine-tune 320", help="Of scenes or crops, a multiple of 32."
+        ),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(show_default="512; to fine-tune 640", help="Likewise.")
+    ] = None,
     max_disparity: Annotated[
         float, typer.Option(min=16, max=191, help="Largest disparity in the scenes, in pixels.")
     ] = 190.0,
@@ -178,6 +187,8 @@ def train(
     given = {
         "steps": steps,
         "batch": batch,
+        "height": height,
+        "width": width,
         "peak_learning_rate": learning_rate,
         "optimizer": optimizer,
         "robust_px": robust,
@@ -198,8 +209,6 @@ def train(
         feature_weight=feature_weight,
         perturb=perturb,
         edge_weight=edge_weight,
-        height=height,
-        width=width,
         max_disparity_px=max_disparity,
         minutes=minutes,
         fit_schedule=fit_schedule,

@@ -84,8 +84,8 @@ class TrainOptions:
     weights: Path | None = None
     steps: int = 100_000
     batch: int = 32
-    height: int = 320
-    width: int = 640
+    height: int = 256
+    width: int = 512
     optimizer: Optimizer = "muon"
     peak_learning_rate: float = 5e-4
     warm_up: float = 0.03

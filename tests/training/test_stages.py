@@ -534,8 +534,12 @@ def test_to_fine_tune_other_values_are_usual(tmp_path, monkeypatch):
     for given in ([], other, [*other, "--robust", "3", "--optimizer", "muon"]):
         with pytest.raises(SystemExit):
             train_main(["-o", str(tmp_path), *given])
-    told = [(options.optimizer, options.robust_px, options.batch) for options in seen]
-    assert told == [("muon", 1.0, 32), ("adamw", 0.0, 8), ("muon", 3.0, 8)]
+    told = [(run.optimizer, run.robust_px, run.batch, run.size) for run in seen]
+    assert told == [
+        ("muon", 1.0, 32, (256, 512)),
+        ("adamw", 0.0, 8, (320, 640)),
+        ("muon", 3.0, 8, (320, 640)),
+    ]
 
 
 def test_agreement_alone_is_no_gain():
