@@ -218,7 +218,7 @@ def jpeg(draw: Draw, pair: Tensor) -> Tensor:
 
 
 def blank_borders(draw: Draw, pair: Tensor) -> Tensor:
-    """Blacken borders in a fifth of the rigs, where rectifying finds no picture to take.
+    """Blacken borders in a tenth of the rigs, where rectifying finds no picture to take.
 
     Each side's goes from one width to another with a bend, as a turned and undistorted picture's
     does, and differs by eye.
@@ -229,7 +229,7 @@ def blank_borders(draw: Draw, pair: Tensor) -> Tensor:
     """
     batch, height, width = pair.shape[0], *pair.shape[-2:]
     size = draw.log_uniform(batch, 1, 1, 1, low=0.01, high=0.08)
-    size = size * draw.chance(batch, 1, 1, 1, p=0.2)
+    size = size * draw.chance(batch, 1, 1, 1, p=0.1)
     sides = (size * draw.uniform(batch, 2, 4, 3, low=-1.0))[..., None, None]
     x = torch.linspace(0, 1, width, device=pair.device)
     y = torch.linspace(0, 1, height, device=pair.device)[:, None]

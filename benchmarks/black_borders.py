@@ -1,0 +1,89 @@
+"""How much do black borders, as rectifying leaves them, cost in the rest of the picture?
+
+python benchmarks/black_borders.py DATA... --model las1 --model las2_m -o borders.json
+
+Each eye's pictures get straight black borders of their own, up to 6 % of the width at either end of
+a side, the same ones for each model. Bad-2 is counted with and without them, of the pixels with
+ground truth that neither eye's borders hide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from litestereo import StereoEngine, __version__
+from litestereo.benchmarks.datasets import find_scenes
+from litestereo.benchmarks.report import family_of
+from litestereo.benchmarks.scenes import Scene
+
+_WIDEST = 0.06
+
+
+def _border(random: np.random.Generator, height: int, width: int) -> npt.NDArray[np.bool_]:
+    y, x = np.mgrid[:height, :width]
+    black = np.zeros((height, width), bool)
+    for inwards, along in (
+        (x, y / height),
+        (width - 1 - x, y / height),
+        (y, x / width),
+        (height - 1 - y, x / width),
+    ):
+        begin, end = random.uniform(-_WIDEST / 2, _WIDEST, 2) * width
+        black |= inwards < begin + (end - begin) * along
+    return black
+
+
+def _bad_2(engine: StereoEngine, scene: Scene) -> tuple[float, float] | None:
+    """Return percent over 2 px without and with borders; None without ground truth."""
+    truth = scene.load_truth()
+    if truth is None:
+        return None
+    left, right = scene.load_pair()
+    height, width = truth.disparity_px.shape
+    random = np.random.default_rng(zlib.crc32(scene.key.encode()))
+    black = [_border(random, height, width) for _ in "lr"]
+    bare = [eye * ~gone[..., None] for gone, eye in zip(black, (left, right), strict=True)]
+    known = np.isfinite(truth.disparity_px)
+    there = np.arange(width) - np.where(known, truth.disparity_px, 0)
+    there = np.clip(np.rint(there), 0, width - 1).astype(int)
+    counted = known & ~black[0] & ~np.take_along_axis(black[1], there, 1)
+
+    def bad(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
+        error = np.abs(engine(one, other).disparity_px - truth.disparity_px)[counted]
+        return float(100 * (error > 2).mean())
+
+    return bad(left, right), bad(*bare)
+
+
+def main() -> None:
+    """Measure, print a line for each family and weights, and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("--model", action="append", required=True, help="bundled name or artefact")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    scenes = find_scenes(*given.data).scenes
+    models = []
+    for model in given.model:
+        with StereoEngine.load(model) as engine:
+            rows = {scene.key: row for scene in scenes if (row := _bad_2(engine, scene))}
+            source = engine.manifest.weights_source
+        families: dict[str, dict[str, float]] = {}
+        for family in sorted({family_of(key.split("/")[0]) for key in rows}):
+            mine = [row for key, row in rows.items() if family_of(key.split("/")[0]) == family]
+            without, with_borders = np.mean(mine, 0).round(3).tolist()
+            families[family] = {"pairs": len(mine), "bad_2": without, "bordered": with_borders}
+            print(f"{Path(model).name} {family}: {families[family]}", flush=True)
+        models.append({"weights": source, "families": families, "scenes": rows})
+    content = {"what": __doc__.splitlines()[0], "litestereo": __version__, "models": models}
+    given.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
