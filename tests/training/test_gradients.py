@@ -209,7 +209,8 @@ def test_a_compiled_step_has_the_gradients_of_a_launched_one(tmp_path):
     subprocess.run(command, check=True, timeout=500)
     compiled = json.loads(output.read_text())["apart"]["compiled float32"]
     assert compiled["whole"] < 0.01
-    assert max(compiled["worst"].values()) < 0.01
+    # Rounding alone came to 0.013 at one parameter (other pairs and threads), faults to 3 and more.
+    assert max(compiled["worst"].values()) < 0.05
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -175,7 +175,7 @@ def test_average_follows_and_keeps_counters():
 
 def test_command_refuses_a_bad_size(capsys, tmp_path):
     assert train_main(["-o", str(tmp_path), "--height", "100"]) == 1
-    assert "100x640" in capsys.readouterr().err
+    assert "100x512" in capsys.readouterr().err
 
 
 def test_profile_times_every_part(tmp_path):
