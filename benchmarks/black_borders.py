@@ -39,11 +39,10 @@ def _border(random: np.random.Generator, height: int, width: int) -> npt.NDArray
     return black
 
 
-def _bad_2(engine: StereoEngine, scene: Scene) -> tuple[float, float] | None:
-    """Return percent over 2 px without and with borders; None without ground truth."""
+def _bad_2(engine: StereoEngine, scene: Scene) -> tuple[float, float]:
+    """Return percent over 2 px without and with borders."""
     truth = scene.load_truth()
-    if truth is None:
-        return None
+    assert truth is not None  # `main` asks for such scenes alone
     left, right = scene.load_pair()
     height, width = truth.disparity_px.shape
     random = np.random.default_rng(zlib.crc32(scene.key.encode()))
@@ -68,11 +67,13 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True, help="bundled name or artefact")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    scenes = find_scenes(*given.data).scenes
+    scenes = [scene for scene in find_scenes(*given.data).scenes if scene.truth]
+    if not scenes:
+        parser.error("no pair there has ground truth; give data sets that have")
     models = []
     for model in given.model:
         with StereoEngine.load(model) as engine:
-            rows = {scene.key: row for scene in scenes if (row := _bad_2(engine, scene))}
+            rows = {scene.key: _bad_2(engine, scene) for scene in scenes}
             source = engine.manifest.weights_source
         families: dict[str, dict[str, float]] = {}
         for family in sorted({family_of(key.split("/")[0]) for key in rows}):
