@@ -209,7 +209,7 @@ def test_a_compiled_step_has_the_gradients_of_a_launched_one(tmp_path):
     subprocess.run(command, check=True, timeout=500)
     compiled = json.loads(output.read_text())["apart"]["compiled float32"]
     assert compiled["whole"] < 0.01
-    # Rounding alone came to 0.013 at one parameter (other pairs and threads), faults to 3 and more.
+    # Sums in another order move single ones by 0.007 to 0.021, by threads and weights; faults by 1.
     assert max(compiled["worst"].values()) < 0.05
 
 
