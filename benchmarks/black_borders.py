@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from litestereo import StereoEngine, __version__
 from litestereo.benchmarks.datasets import find_scenes
+from litestereo.benchmarks.metrics import score
 from litestereo.benchmarks.report import family_of
 from litestereo.benchmarks.scenes import Scene
 
@@ -52,12 +53,11 @@ def _bad_2(engine: StereoEngine, scene: Scene) -> tuple[float, float]:
     there = np.arange(width) - np.where(known, truth.disparity_px, 0)
     there = np.clip(np.rint(there), 0, width - 1).astype(int)
     counted = known & ~black[0] & ~np.take_along_axis(black[1], there, 1)
-
-    def bad(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
-        error = np.abs(engine(one, other).disparity_px - truth.disparity_px)[counted]
-        return float(100 * (error > 2).mean())
-
-    return bad(left, right), bad(*bare)
+    counted_px = np.where(counted, truth.disparity_px, np.float32(np.nan))
+    without, with_borders = (
+        score(engine(*eyes).disparity_px, counted_px).bad_2 for eyes in ((left, right), bare)
+    )
+    return without, with_borders
 
 
 def main() -> None:
