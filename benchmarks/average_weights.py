@@ -18,7 +18,7 @@ from needs import leave_without
 if __name__ == "__main__":
     leave_without("torch", "safetensors", extra="train", opencv=False)
 
-from litestereo.errors import LiteStereoError
+from litestereo.errors import InputError, LiteStereoError
 from litestereo.models import create, load_weights, save_weights
 
 
@@ -47,9 +47,14 @@ def main() -> None:
 
 def _average(model: str, weights: list[Path], shares: list[float], output: Path) -> None:
     mean, one = create(model), create(model)
+    load_weights(mean, weights[0])
     total = mean.state_dict()  # in the network's own memory
     for number, (share, path) in enumerate(zip(shares, weights, strict=True)):
         load_weights(one, path)
+        if (one.refiner is None) != (mean.refiner is None):
+            raise InputError(
+                f"only one of {weights[0]} and {path} has a refiner; average alike ones"
+            )
         for name, values in one.state_dict().items():
             if values.is_floating_point():
                 total[name].mul_(number > 0).add_(values, alpha=share)

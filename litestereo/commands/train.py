@@ -60,6 +60,9 @@ def train(
         Path | None,
         typer.Option(show_default="random", help="Checkpoint or bundled name to start from."),
     ] = None,
+    refiner: Annotated[
+        bool, typer.Option("--refiner", help="Add a refiner at full size, where there is none.")
+    ] = False,
     pairs: Annotated[
         Path | None, typer.Option(show_default="none", help="Folder of real pairs.")
     ] = None,
@@ -202,6 +205,7 @@ def train(
         model=model,
         textures=textures,
         weights=named_file(weights) if weights else None,
+        refiner=refiner,
         pairs=pairs,
         teacher=str(named_file(teacher)) if teacher and stage == "self" else teacher,
         labels=labels,

@@ -25,6 +25,7 @@ KEEP_LIST = {
     "instance_norm": "means and variances over a whole image: sums of 1e4 to 1e5 numbers",
     "disparity": "from the softmax over disparities to the full-size picture: half precision is "
     "1/8 px apart above 128 px, and a half sum over 48 levels is off by up to 0.2 px",
+    "columns": "numbers of columns: half holds whole ones up to 2048 alone",
     "range": "values left half's range, or lost its precision, on the pairs of the range check",
     "untyped": "operators that ONNX does not define for float16",
 }
@@ -132,6 +133,7 @@ def _islands(graph: _Graph, widened: Collection[str]) -> dict[int, str]:
     islands: dict[int, str] = {}
     _add_cone(graph, islands, "picture", _reads_picture)
     _add_cone(graph, islands, "disparity", lambda _, node: node.op_type == "Softmax")
+    _add_cone(graph, islands, "columns", lambda _, node: node.op_type == "Range")
     _release_moves(graph, islands)
     for index, node in enumerate(graph.nodes):
         if node.op_type == "InstanceNormalization":

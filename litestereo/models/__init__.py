@@ -59,6 +59,9 @@ def create(name: str, *, layer_scale_init: float | None = None) -> StereoNetwork
 def load_weights(model: StereoNetwork, path: str | Path) -> None:
     """Fill `model` in place from a checkpoint or from an FP32 artefact of ours.
 
+    A file of ours may hold a refiner, too (`Stages.unrefined` is without it); a model that gets
+    weights without one has none afterwards.
+
     Args:
         model: what `create` made.
         path: `.pth` or `.pt` (tensors only, never unpickled code), `.safetensors`, or `.onnx`.

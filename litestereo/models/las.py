@@ -36,6 +36,7 @@ from litestereo.models.refinement import (
     expected_disparity,
     image_stem,
 )
+from litestereo.models.refiner import Refiner
 from litestereo.models.registry import SIZE_MULTIPLE, ModelSpec
 
 __all__ = ["Las1", "Las2", "Las2Recurrent", "Stages", "StereoNetwork", "build"]
@@ -53,7 +54,9 @@ class Stages(NamedTuple):
         cost_aggregated: (B, 48, H/4, W/4) scores, >= 0.
         disparity_quarter: (B, 1, H/4, W/4) soft-argmax of the scores, in quarter pixels.
         predictions: full-size disparities in pixels, oldest first; the last is `disparity`. One,
-            except that LAS2-H in training mode gives one for each of its iterations.
+            except that LAS2-H in training mode gives one for each of its iterations, and that a
+            refiner adds one.
+        unrefined: what the refiner was given; `disparity` itself where there is none.
         disparity: (B, 1, H, W) final disparity in pixels, float32.
         confidence: (B, 1, H, W) in [0, 1], float32.
     """
@@ -64,12 +67,21 @@ class Stages(NamedTuple):
     cost_aggregated: Tensor
     disparity_quarter: Tensor
     predictions: tuple[Tensor, ...]
+    unrefined: Tensor
     disparity: Tensor
     confidence: Tensor
 
 
 class StereoNetwork(nn.Module):
-    """What all five models share: the two images in, disparity and confidence out."""
+    """What all five models share: the two images in, disparity and confidence out.
+
+    Attributes:
+        spec: the sizes of its parts.
+        refiner: corrects the disparity at full size; None, as in the published networks, leaves it.
+            `load_weights` sets it as the file has it, and assigning a `Refiner` adds one to train.
+    """
+
+    refiner: Refiner | None
 
     def __init__(self, spec: ModelSpec) -> None:
         """Remember what model this is.
@@ -79,6 +91,7 @@ class StereoNetwork(nn.Module):
         """
         super().__init__()
         self.spec = spec
+        self.refiner = None
 
     def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """Match a rectified pair.
@@ -108,6 +121,14 @@ class StereoNetwork(nn.Module):
             right: same of the right camera.
         """
         raise NotImplementedError
+
+    def _refined(
+        self, predictions: tuple[Tensor, ...], left: Tensor, right: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return the predictions, with the refiner's added where there is one."""
+        if self.refiner is None:
+            return predictions
+        return (*predictions, self.refiner(predictions[-1], left, right))
 
 
 def _check_pair(left: Tensor, right: Tensor) -> None:
@@ -191,15 +212,17 @@ class _FeedForwardNetwork(StereoNetwork):
         probability = distribution_from_cost(scores)
         initial = expected_disparity(probability)
         context = self.refine_2(self.refine_1(features_left[0]), self.stem_2(left_image))
-        disparity = convex_upsample(initial, self.refine_3(context))
+        unrefined = convex_upsample(initial, self.refine_3(context))
+        predictions = self._refined((unrefined,), left, right)
         return Stages(
             features_left=features_left,
             features_right=features_right,
             cost_into_aggregation=cost,
             cost_aggregated=scores,
             disparity_quarter=initial,
-            predictions=(disparity,),
-            disparity=disparity,
+            predictions=predictions,
+            unrefined=unrefined,
+            disparity=predictions[-1],
             confidence=confidence_from_distribution(probability, initial),
         )
 
@@ -308,7 +331,8 @@ class Las2Recurrent(StereoNetwork):
         probability = distribution_from_cost(scores)
         initial = expected_disparity(probability)
         lookups = LookupPyramid(grouped, all_pairs_volume(*finest), groups=_GROUPS)
-        predictions, final = self._refine(initial, lookups, finest[0], self.stem_2(left_image))
+        steps, final = self._iterate(initial, lookups, finest[0], self.stem_2(left_image))
+        predictions = self._refined(steps, left, right)
         return Stages(
             features_left=features_left,
             features_right=features_right,
@@ -316,11 +340,12 @@ class Las2Recurrent(StereoNetwork):
             cost_aggregated=scores,
             disparity_quarter=initial,
             predictions=predictions,
+            unrefined=steps[-1],
             disparity=predictions[-1],
             confidence=confidence_from_distribution(probability, final),
         )
 
-    def _refine(
+    def _iterate(
         self, disparity: Tensor, lookups: LookupPyramid, features: Tensor, stem: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Iterate; give full-size predictions, oldest first, and the last quarter disparity."""

@@ -21,6 +21,7 @@ from litestereo.errors import (
     LiteStereoError,
     MissingDependencyError,
 )
+from litestereo.models.refiner import Refiner
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.reading import read_file
@@ -30,6 +31,7 @@ __all__ = ["load_weights", "read_weights", "save_weights", "tensors_from"]
 # A training run's state holds the averaged weights, which are the ones to use, beside the raw ones.
 _ENVELOPES = ("average", "model", "state_dict")
 _DDP_PREFIX = "module."
+_REFINER = "refiner."
 # Artefacts hold what inference needs: BatchNorm's step counters only matter to training.
 _TRAINING_ONLY = "num_batches_tracked"
 _MOST_BYTES = 4 * 2**30
@@ -43,22 +45,34 @@ _DAMAGE = (
 def load_weights(model: nn.Module, path: str | Path, *, content: bytes | None = None) -> None:
     """Fill `model` from the file at `path`; see `litestereo.models.load_weights`.
 
+    It has a refiner afterwards if the file has one.
+
     Args:
         model: a network of ours.
         path: .pth, .pt, .safetensors or an FP32 artefact.
         content: of the file, as `read_weights` gave it; None reads it.
     """
     path = Path(path)
-    expected = model.state_dict()
+    expected, refiner = _without_refiner(model.state_dict()), Refiner()
+    of_refiner = {f"{_REFINER}{name}": t for name, t in refiner.state_dict().items()}
     content = read_weights(path) if content is None else content
-    given = _without_prefix(_reader(path)(path, content, expected.keys()))
+    given = _without_prefix(_reader(path)(path, content, {**expected, **of_refiner}))
+    refines = any(name.startswith(_REFINER) for name in given)
+    if refines:
+        expected = {**expected, **of_refiner}
     if path.suffix == ".onnx":
         given = {name: _as_matrix(tensor, expected[name].shape) for name, tensor in given.items()}
         counters = {n: t for n, t in expected.items() if n.endswith(_TRAINING_ONLY)}
         given = {**counters, **given}
     _check_fit(given, expected, path=path)
     fitted = {name: given[name].to(expected[name].dtype) for name in expected}
+    model.refiner = refiner.to(next(model.parameters()).device) if refines else None
     model.load_state_dict(fitted, strict=True)
+
+
+def _without_refiner(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what the published networks have of a state dict."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith(_REFINER)}
 
 
 def read_weights(path: Path) -> bytes:
@@ -260,8 +274,8 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
     found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
     if not found:
         return
-    other = _whose(given, path=path)
-    if other and _shapes_of(other) != _shapes(expected):
+    other = _whose(_without_refiner(given), path=path)
+    if other and _shapes_of(other) != _shapes(_without_refiner(expected)):
         raise CheckpointError(
             f"{path} does not fit the model: it holds weights of {other}; choose that model, or "
             "other weights"

@@ -15,7 +15,7 @@ __all__ = ["differences", "identity_of"]
 _DECIDING = (
     *("stage", "model", "seed", "height", "width", "textures", "texture_size", "samples"),
     *("max_disparity_px", "truth_weight", "feature_weight", "edge_weight"),
-    *("optimizer", "perturb", "distribution_weight", "robust_px"),
+    *("optimizer", "perturb", "distribution_weight", "robust_px", "refiner"),
 )
 # What runs had before they could tell.
 _ONCE = {
@@ -24,6 +24,7 @@ _ONCE = {
     "perturb": False,
     "distribution_weight": 0.0,
     "robust_px": 0.0,
+    "refiner": False,
 }
 _SHOWN = 12
 

@@ -183,13 +183,14 @@ class SelfDistillation(nn.Module):
             wanted = _stages(self._teacher[0], left, right, autocast=self.autocast)
             seen_left, seen_right, hidden = perturb(self._draw, left, right)
         seen = _stages(self.network, seen_left, seen_right, autocast=self.autocast)
+        mine, theirs = seen.disparity, wanted.disparity
+        if self._teacher[0].refiner is None:  # what the student's adds is not to be undone
+            mine = seen.unrefined
         followed = torch.ones_like(truth_px, dtype=torch.bool)
         if self.truth_weight:
-            is_right = (wanted.disparity - truth_px).abs() < _TEACHER_IS_RIGHT_PX
+            is_right = (theirs - truth_px).abs() < _TEACHER_IS_RIGHT_PX
             followed = is_right | (truth_px >= MAX_DISPARITY_PX)
-        follow = disparity_loss(
-            seen.disparity, wanted.disparity, followed, robust_px=self.truth_loss.robust_px
-        )
+        follow = disparity_loss(mine, theirs, followed, robust_px=self.truth_loss.robust_px)
         # What is hidden is to be filled in by the disparity; its features the student cannot know.
         features = 0.5 * (
             feature_loss(seen.features_left, wanted.features_left)

@@ -41,6 +41,7 @@ class TrainOptions:
         distribution_weight: of the cross-entropy of the levels' distribution against the truth.
         robust_px: errors in disparity count by their logarithm from about here on; 0 never.
         weights: checkpoint to start from; None starts from random weights.
+        refiner: give the network a refiner where its start weights have none.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
         height, width: size of the rendered pictures or of the crops.
@@ -82,6 +83,7 @@ class TrainOptions:
     distribution_weight: float = 0.0
     robust_px: float = 1.0
     weights: Path | None = None
+    refiner: bool = False
     steps: int = 100_000
     batch: int = 32
     height: int = 256

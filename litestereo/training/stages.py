@@ -18,6 +18,7 @@ from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import create, load_weights, model_spec
+from litestereo.models.refiner import Refiner
 from litestereo.training.group import Group, joined_group
 from litestereo.training.labels import label_pairs
 from litestereo.training.loop import Source, TrainingRun
@@ -96,7 +97,7 @@ def make_run(
         return make_self_run(options, real, group=group, watch=watch)
     return TrainingRun(
         options,
-        start_network(options.model, options.weights),
+        _start(options, options.weights),
         objective=lambda network, step: Supervised(
             network,
             _truth_loss(options),
@@ -127,7 +128,7 @@ def make_truth_run(
     """
     return TrainingRun(
         options,
-        start_network(options.model, options.weights),
+        _start(options, options.weights),
         objective=lambda network, _: Supervised(network, _truth_loss(options, labels=labels)),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
         pairs=scenes,
@@ -167,7 +168,7 @@ def make_self_run(
 
     return TrainingRun(
         options,
-        start_network(options.model, options.weights or Path(options.teacher or "")),
+        _start(options, options.weights or Path(options.teacher or "")),
         objective=objective,
         source=source,
         pairs=scenes or (),
@@ -190,6 +191,13 @@ def start_network(model: str, weights: Path | None) -> StereoNetwork:
     network = create(model, layer_scale_init=_LAYER_SCALE if scaled else None)
     if weights is not None:
         load_weights(network, weights)
+    return network
+
+
+def _start(options: TrainOptions, weights: Path | None) -> StereoNetwork:
+    network = start_network(options.model, weights)
+    if options.refiner and network.refiner is None:
+        network.refiner = Refiner()
     return network
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from litestereo.assets import bundled_artifact
 from litestereo.errors import CheckpointError, InputError
 from litestereo.models import create, load_weights, save_weights
+from litestereo.models.refiner import Refiner
 from litestereo.models.weights import load_weights as fill
 from litestereo.models.weights import read_weights
 
@@ -261,3 +262,44 @@ def test_plain_pickles_missing_files_and_foreign_endings_are_refused(tmp_path, t
         load_weights(target, tmp_path / "absent.pth")
     with pytest.raises(CheckpointError, match=r"'\.engine'; weights come as \.pth"):
         load_weights(target, tmp_path / "las1.engine")
+
+
+@pytest.fixture
+def refining():
+    torch.manual_seed(3)
+    model = create("las1")
+    model.refiner = Refiner()
+    return model
+
+
+def test_a_model_has_a_refiner_where_the_file_has_one(tmp_path, refining, source, target):
+    save_weights(refining, tmp_path / "refining.safetensors")
+    save_weights(source, tmp_path / "plain.safetensors")
+    load_weights(target, tmp_path / "refining.safetensors")
+    assert_same(target, refining.state_dict())
+    load_weights(target, tmp_path / "plain.safetensors")
+    assert target.refiner is None
+    assert_same(target, source.state_dict())
+
+
+def test_an_artefact_may_hold_a_refiner(tmp_path, refining, target):
+    from litestereo.export import ExportOptions, export_artifact
+
+    save_weights(refining, tmp_path / "refining.safetensors")
+    options = ExportOptions(weights=tmp_path / "refining.safetensors", gate=False)
+    export_artifact(options, output=tmp_path / "refining.onnx")
+    load_weights(target, tmp_path / "refining.onnx")
+    for name, value in target.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(value, refining.state_dict()[name]), name
+
+
+def test_a_part_of_a_refiner_is_refused(tmp_path, refining, target):
+    before = snapshot(target)
+    state = refining.state_dict()
+    del state["refiner.conv1.weight"]
+    torch.save(state, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match=r"missing: 1 keys \(refiner\.conv1\.weight\)"):
+        load_weights(target, tmp_path / "part.pth")
+    assert target.refiner is None
+    assert_same(target, before)

@@ -86,6 +86,9 @@ def find_head(graph: OnnxGraph) -> Part | None:
     if any(node is None or node.kind != "Flatten" for node in both):
         return None
     disparity, confidence = (node.inputs[0] for node in both if node is not None)
+    last = graph.producers.get(disparity)
+    if last is not None and last.kind == "Add":  # of what a refiner adds
+        disparity = last.inputs[0]
     upper, lower = match(graph, disparity, _DISPARITY), match(graph, confidence, _CONFIDENCE)
     if upper is None or lower is None or upper.tensors["share"] != lower.tensors["share"]:
         return None
