@@ -91,6 +91,10 @@ def export(
             help="FP32 graph, weights rounded to half; what that loses is measured, too.",
         ),
     ] = False,
+    refiner: Annotated[
+        bool,
+        typer.Option(help="Take the weights' refiner along, where they have one."),
+    ] = True,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", show_default="e.g. las1_fp32.onnx", help="File to write."),
@@ -164,6 +168,7 @@ def export(
         width=width,
         precision="int8" if int8 else "fp16" if fp16 else "fp32",
         half_weights=half_weights,
+        refiner=refiner,
         exporter=exporter,  # type: ignore[arg-type]  # checked by ExportOptions
         pair=pair,
         gate=not skip_gate,

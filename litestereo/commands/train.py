@@ -61,8 +61,12 @@ def train(
         typer.Option(show_default="random", help="Checkpoint or bundled name to start from."),
     ] = None,
     refiner: Annotated[
-        bool, typer.Option("--refiner", help="Add a refiner at full size, where there is none.")
-    ] = False,
+        str | None,
+        typer.Option(
+            show_default="as the weights have it",
+            help="Train one, at full size: beside the network, or alone.",
+        ),
+    ] = None,
     pairs: Annotated[
         Path | None, typer.Option(show_default="none", help="Folder of real pairs.")
     ] = None,
@@ -180,7 +184,7 @@ def train(
     weights are in weights.safetensors, the best ones of --validate in best.safetensors.
     """
     from litestereo.assets import named_file
-    from litestereo.training.options import Stage, TrainOptions
+    from litestereo.training.options import Refining, Stage, TrainOptions
 
     if fine_tune and (stage != "supervised" or pairs or teacher or perturb):
         raise InputError(
@@ -205,7 +209,7 @@ def train(
         model=model,
         textures=textures,
         weights=named_file(weights) if weights else None,
-        refiner=refiner,
+        refiner=cast(Refining | None, refiner),  # likewise
         pairs=pairs,
         teacher=str(named_file(teacher)) if teacher and stage == "self" else teacher,
         labels=labels,

@@ -17,6 +17,7 @@ FLOAT_PARTS = {
     "cost volume": "disparities come from small differences of its correlations",
     "last aggregation": "its result goes into the soft-argmax, where a step is a disparity",
     "upsampling": "its masks mix neighbouring disparities at full size",
+    "refiner": "it weighs a pixel of disparity more or less by small differences of the pictures",
     "dynamic weights": "its weights are computed, not stored",
     "3-D": "three small layers of LAS1, with at most four channels",
     "pictures": "three channels in, and 8-bit levels must stay apart",
@@ -31,6 +32,7 @@ FLOAT_PARTS = {
 _PARTS = (
     ("cost volume", re.compile(r"/cost_stem")),
     ("last aggregation", re.compile(r"/cost_agg[^/]*/(redir1|upconv2|conv6)/")),
+    ("refiner", re.compile(r"/refiner/")),
     ("upsampling", re.compile(r"/(refine_\d|stem_2|spx[^/]*|update_block/mask[^/]*)/")),
 )
 # NVIDIA ModelOpt's rule for INT8 convolutions, which its users' complaints shaped; it takes

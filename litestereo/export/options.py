@@ -99,6 +99,7 @@ class ExportOptions:
         int8: of precision "int8": calibration, ranges, budget.
         rig: take this rig's raw pictures; without height and width at about their own size.
         half_weights: store the weights as float16 (FP32 graph).
+        refiner: take the refiner along, where the weights have one.
         exporter: which of torch's exporters traces the network.
         pair: left and right picture for the gate; None takes the bundled pair.
         gate: compare the artefact with torch before it is written.
@@ -114,6 +115,7 @@ class ExportOptions:
     width: int | None = None
     precision: Precision = "fp32"
     half_weights: bool = False
+    refiner: bool = True
     exporter: Exporter = "torchscript"
     pair: tuple[Path, Path] | None = None
     gate: bool = True
@@ -155,6 +157,7 @@ class ExportOptions:
         rig = "" if self.rig is None else f"_{self.rig.calibration[0].stem}"
         rest = "_fp16" if self.int8 is not None and self.int8.half else ""
         rest = "_half_weights" if self.half_weights else rest
+        rest += "" if self.refiner else "_no_refiner"
         return f"{self.model}{rig}{size}_{self.precision}{rest}.onnx"
 
 

@@ -271,6 +271,8 @@ def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
     model = create(options.model)
     content = read_weights(weights)
     load_weights(model, weights, content=content)
+    if not options.refiner:
+        model.refiner = None
     return model.eval(), sha256_of(content)
 
 

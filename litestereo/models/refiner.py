@@ -98,7 +98,7 @@ def _evidence(
 
 @full_precision
 def _correction(logits: Tensor, nearer: Tensor, farther: Tensor) -> Tensor:
-    _, near, far, more, less = torch.softmax(logits, dim=1).split(1, dim=1)
+    _, near, far, more, less = torch.softmax(logits, dim=1).chunk(_CANDIDATES, dim=1)
     return near * nearer - far * farther + (more - less)
 
 

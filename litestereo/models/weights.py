@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ from litestereo.models.refiner import Refiner
 from litestereo.runtime.files import write_atomic
 from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.reading import read_file
+
+if TYPE_CHECKING:
+    from litestereo.models.las import StereoNetwork
 
 __all__ = ["load_weights", "read_weights", "save_weights", "tensors_from"]
 
@@ -42,7 +45,7 @@ _DAMAGE = (
 )
 
 
-def load_weights(model: nn.Module, path: str | Path, *, content: bytes | None = None) -> None:
+def load_weights(model: StereoNetwork, path: str | Path, *, content: bytes | None = None) -> None:
     """Fill `model` from the file at `path`; see `litestereo.models.load_weights`.
 
     It has a refiner afterwards if the file has one.

@@ -24,7 +24,7 @@ _ONCE = {
     "perturb": False,
     "distribution_weight": 0.0,
     "robust_px": 0.0,
-    "refiner": False,
+    "refiner": None,
 }
 _SHOWN = 12
 

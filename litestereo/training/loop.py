@@ -66,7 +66,7 @@ class TrainingRun:
         options: TrainOptions,
         network: StereoNetwork,
         *,
-        objective: Callable[[nn.Module, int], nn.Module],
+        objective: Callable[[StereoNetwork, int], nn.Module],
         source: Callable[[int], Source],
         pairs: Sequence[Scene] = (),
         group: Group | None = None,
@@ -332,7 +332,7 @@ def _optimizers(network: nn.Module, options: TrainOptions) -> list[torch.optim.O
     Weights are decayed, but not biases, norms and layer scales.
     """
     rate, decay = options.peak_learning_rate, options.weight_decay
-    parameters = list(network.parameters())
+    parameters = [p for p in network.parameters() if p.requires_grad]
     muon = options.optimizer == "muon"
     matrices = [p for p in parameters if muon and is_matrix(p)]
     rest = [p for p in parameters if not (muon and is_matrix(p))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +24,7 @@ from litestereo.training.scenes.random import Draw
 if TYPE_CHECKING:
     from litestereo.models.las import Stages, StereoNetwork
 
-__all__ = ["SelfDistillation", "Supervised", "TruthLoss"]
+__all__ = ["RefinerAlone", "SelfDistillation", "Supervised", "TruthLoss"]
 
 # A teacher's gross mistakes shall not outweigh what it knows (LAS2 paper, stage three).
 _LARGEST_LABEL_ERROR_PX = 10.0
@@ -126,6 +127,48 @@ class Supervised(nn.Module):
         return self.truth_loss(stages, truth_px)
 
 
+class RefinerAlone(nn.Module):
+    """The error of what a refiner makes of a network that stays as it is, its statistics too.
+
+    Attributes:
+        generator: what perturbations are drawn from; None, as there are none.
+        autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
+    """
+
+    generator = None
+    autocast: bool | None = None
+
+    def __init__(self, network: StereoNetwork, truth_loss: TruthLoss) -> None:
+        """Take the network.
+
+        Args:
+            network: has a refiner, which is trained.
+            truth_loss: what is minimised; its other terms are told, but train nothing.
+        """
+        super().__init__()
+        self.network, self.truth_loss = network, truth_loss
+        given = copy.deepcopy(network).eval().requires_grad_(False)
+        given.refiner = None
+        self._given = (given,)  # no part of what is trained, saved or exchanged
+
+    def forward(
+        self, left: Tensor, right: Tensor, truth_px: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and what is watched; `truth_px` is infinite where unknown.
+
+        Args:
+            left: (B, 3, H, W) float32 RGB, 0 to 255.
+            right: same of the right camera.
+            truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
+        """
+        with torch.no_grad():
+            stages = _stages(self._given[0], left, right, autocast=self.autocast)
+        refiner = self.network.refiner
+        assert refiner is not None
+        refined = refiner(stages.unrefined, left, right)
+        return self.truth_loss(stages._replace(predictions=(refined,), disparity=refined), truth_px)
+
+
 class SelfDistillation(nn.Module):
     """A frozen teacher sees the clean pair, the student a perturbed one (LAS paper, stage two).
 
@@ -143,7 +186,7 @@ class SelfDistillation(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        teacher: nn.Module,
+        teacher: StereoNetwork,
         truth_loss: TruthLoss,
         *,
         seed: int,

@@ -8,13 +8,16 @@ from typing import Literal, get_args
 
 from litestereo.errors import TrainingError
 
-__all__ = ["Optimizer", "Stage", "TrainOptions"]
+__all__ = ["Optimizer", "Refining", "Stage", "TrainOptions"]
 
 Optimizer = Literal["muon", "adamw"]
 """Muon for matrices and AdamW for the rest, or AdamW alone."""
 
 Stage = Literal["supervised", "self", "real"]
 """What a run learns from: rendered scenes, a frozen teacher beside them, or a teacher's labels."""
+
+Refining = Literal["beside", "alone"]
+"""A refiner trained beside the network, or alone, while the network stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +44,8 @@ class TrainOptions:
         distribution_weight: of the cross-entropy of the levels' distribution against the truth.
         robust_px: errors in disparity count by their logarithm from about here on; 0 never.
         weights: checkpoint to start from; None starts from random weights.
-        refiner: give the network a refiner where its start weights have none.
+        refiner: give the network a refiner where its start weights have none, and train it
+            "beside" the network, or "alone"; None trains what the start weights have.
         steps: length of the whole schedule, however many sittings it takes.
         batch: pairs a step on each GPU.
         height, width: size of the rendered pictures or of the crops.
@@ -83,7 +87,7 @@ class TrainOptions:
     distribution_weight: float = 0.0
     robust_px: float = 1.0
     weights: Path | None = None
-    refiner: bool = False
+    refiner: Refining | None = None
     steps: int = 100_000
     batch: int = 32
     height: int = 256
@@ -117,6 +121,11 @@ class TrainOptions:
                 f"optimizer {self.optimizer!r} is unknown; choose one of "
                 f"{', '.join(get_args(Optimizer))}"
             )
+        if self.refiner is not None and self.refiner not in get_args(Refining):
+            raise TrainingError(
+                f"refiner {self.refiner!r} is unknown; choose one of "
+                f"{', '.join(get_args(Refining))}"
+            )
         if not self.peak_learning_rate > 0:
             raise TrainingError(f"learning rate {self.peak_learning_rate} must be above 0")
         if self.steps < 1 or self.batch < 1:
@@ -144,6 +153,15 @@ class TrainOptions:
         self._check_stage()
 
     def _check_stage(self) -> None:
+        if self.refiner == "alone" and (self.stage != "supervised" or self.perturb):
+            raise TrainingError(
+                "a refiner is trained alone by --stage supervised, without --perturb; leave these "
+                "out, or give --refiner beside"
+            )
+        if self.refiner == "alone" and not self.weights:
+            raise TrainingError(
+                "a refiner alone needs a trained network: give its weights with --weights"
+            )
         if self.stage == "supervised" and (self.teacher or self.pairs):
             raise TrainingError(
                 "the supervised stage takes no teacher and no real pairs; choose --stage self or "

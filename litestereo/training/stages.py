@@ -22,7 +22,7 @@ from litestereo.models.refiner import Refiner
 from litestereo.training.group import Group, joined_group
 from litestereo.training.labels import label_pairs
 from litestereo.training.loop import Source, TrainingRun
-from litestereo.training.objective import SelfDistillation, Supervised, TruthLoss
+from litestereo.training.objective import RefinerAlone, SelfDistillation, Supervised, TruthLoss
 from litestereo.training.options import TrainOptions
 from litestereo.training.pairs import PairStream, crop_size, find_training_pairs
 from litestereo.training.scenes.stream import SceneStream
@@ -95,14 +95,17 @@ def make_run(
     if options.stage == "self":
         real = find_training_pairs(options.pairs) if options.pairs else None
         return make_self_run(options, real, group=group, watch=watch)
+
+    def supervised(network: StereoNetwork, step: int) -> nn.Module:
+        if options.refiner == "alone":
+            return RefinerAlone(network, _truth_loss(options))
+        seed = _perturb_seed(options, group, step) if options.perturb else None
+        return Supervised(network, _truth_loss(options), perturb_seed=seed)
+
     return TrainingRun(
         options,
         _start(options, options.weights),
-        objective=lambda network, step: Supervised(
-            network,
-            _truth_loss(options),
-            perturb_seed=_perturb_seed(options, group, step) if options.perturb else None,
-        ),
+        objective=supervised,
         source=lambda step: _rendered(options, group, step),
         group=group,
         watch=watch,
@@ -149,7 +152,7 @@ def make_self_run(
         watch: is told each line that is written.
     """
 
-    def objective(network: nn.Module, step: int) -> nn.Module:
+    def objective(network: StereoNetwork, step: int) -> nn.Module:
         source = Path(options.teacher) if options.teacher else options.weights
         return SelfDistillation(
             network,
@@ -198,6 +201,9 @@ def _start(options: TrainOptions, weights: Path | None) -> StereoNetwork:
     network = start_network(options.model, weights)
     if options.refiner and network.refiner is None:
         network.refiner = Refiner()
+    if options.refiner == "alone":
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith("refiner."))
     return network
 
 

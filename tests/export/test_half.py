@@ -107,3 +107,27 @@ def test_overflow_shows_in_half_and_widening_cures_it(noise):
     widened = tuple(out_of_half_range(loud, pairs=[noise]))
     cured, _ = half_outputs(half_from_master(loud, widened=widened).model, noise)
     assert np.abs(cured - expected).max() < 0.02
+
+
+def test_numbers_of_columns_stay_whole(noise):
+    """Half holds whole numbers up to 2048 alone, and a refiner reads pictures by their columns."""
+    torch = pytest.importorskip("torch")
+    from litestereo.export import ExportOptions
+    from litestereo.export.pipeline import fp16_graph, fp32_graph
+    from litestereo.models import create
+    from litestereo.models.refiner import Refiner
+
+    torch.manual_seed(0)
+    network = create("las2_s").eval()
+    network.refiner = Refiner().eval()
+    half = fp16_graph(fp32_graph(network, options=ExportOptions("las2_s")), pairs=[noise])
+    types = tensor_types(half.model)
+    ranges = [node for node in half.model.graph.node if node.op_type == "Range"]
+    assert ranges
+    for node in ranges:
+        assert node.name in half.islands["columns"]
+        readers = [r for r in half.model.graph.node if node.output[0] in r.input]
+        assert all(types[reader.output[0]] == TensorProto.FLOAT for reader in readers)
+    gathers = [node for node in half.model.graph.node if node.op_type == "GatherElements"]
+    assert len(gathers) == 8
+    assert all(types[node.input[0]] == TensorProto.FLOAT for node in gathers)

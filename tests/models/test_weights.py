@@ -1,6 +1,7 @@
 """Reading and writing weights: every published envelope, and every way to fail."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -292,6 +293,9 @@ def test_an_artefact_may_hold_a_refiner(tmp_path, refining, target):
     for name, value in target.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(value, refining.state_dict()[name]), name
+    export_artifact(replace(options, refiner=False), output=tmp_path / "plain.onnx")
+    load_weights(target, tmp_path / "plain.onnx")
+    assert target.refiner is None
 
 
 def test_a_part_of_a_refiner_is_refused(tmp_path, refining, target):

@@ -16,6 +16,7 @@ from litestereo.benchmarks.scenes import DisparityFile
 from litestereo.cli import train_main
 from litestereo.errors import LiteStereoError, TrainingError
 from litestereo.models import create, load_weights, save_weights
+from litestereo.models.refiner import Refiner
 from litestereo.training.fine_tune import agrees_better, fine_tune
 from litestereo.training.group import Group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
@@ -281,6 +282,72 @@ def test_the_supervised_stage_perturbs_what_it_is_asked_to(tmp_path):
     assert np.ptp(losses()) == 0
     with pytest.raises(TrainingError, match="self always perturbs"):
         TrainOptions(output=tmp_path, weights=BUNDLED, stage="self", perturb=True)
+
+
+# --- refiner
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """Return a file of trained weights without a refiner."""
+    network = start_network("las1", BUNDLED)
+    network.refiner = None
+    save_weights(network, tmp_path / "plain.safetensors")
+    return tmp_path / "plain.safetensors"
+
+
+def trained(tmp_path, **given):
+    options = TrainOptions(
+        output=tmp_path / "run", steps=2, peak_learning_rate=1e-3, **given, **TINY
+    )
+    run = make_run(options)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.go()
+    after = run.network.state_dict()
+    return run, {name for name, value in after.items() if not torch.equal(value, before[name])}
+
+
+def test_a_refiner_alone_learns_and_the_network_stays_as_it_is(tmp_path, plain):
+    run, moved = trained(tmp_path, weights=plain, refiner="alone")
+    assert "refiner.conv2.weight" in moved
+    assert all(name.startswith("refiner.") for name in moved)
+    kept = start_network("las1", tmp_path / "run" / "weights.safetensors")
+    assert kept.refiner is not None
+    start = start_network("las1", plain).state_dict()
+    for name, value in kept.state_dict().items():
+        if name in start and value.ndim < 2:  # matrices are kept in half precision
+            assert torch.equal(value, start[name]), name
+    with torch.no_grad():
+        left = torch.rand(1, 3, 64, 64) * 255
+        stages = run.module._given[0].stages(left, left)
+        assert torch.equal(stages.unrefined, stages.disparity)
+
+
+def test_a_refiner_beside_learns_with_the_network_and_the_teacher_needs_none(tmp_path, plain):
+    run, moved = trained(tmp_path, stage="self", weights=plain, refiner="beside")
+    assert "refiner.conv2.weight" in moved
+    assert any(name.startswith("cost_agg_2d.") for name in moved)
+    assert run.module._teacher[0].refiner is None
+
+
+def test_a_student_follows_its_teacher_before_its_own_refiner(plain):
+    teacher, student = (start_network("las1", plain).eval() for _ in range(2))
+    student.refiner = Refiner().eval()
+    with torch.no_grad():
+        student.refiner.conv2.bias.copy_(torch.tensor([-9.0, -9.0, -9.0, 9.0, -9.0]))  # 1 px more
+    left = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    unknown = torch.full((1, 1, 64, 64), torch.inf)
+
+    def followed(network, other):
+        distil = SelfDistillation(
+            network, other, TruthLoss(), seed=1, truth_weight=0.0, feature_weight=0.0
+        )
+        with torch.no_grad():
+            return float(distil(left, left, unknown)[1]["follow"])
+
+    alike = followed(teacher, teacher)
+    assert followed(student, teacher) == pytest.approx(alike)
+    assert followed(teacher, student) > alike + 0.1  # a teacher's refiner is followed
 
 
 # --- labels
@@ -648,6 +715,10 @@ def test_a_killed_labelling_keeps_its_labels(tmp_path, bare):
         ({"stage": "self"}, "no teacher"),
         ({"stage": "real"}, "--pairs"),
         ({"teacher": "las1"}, "takes no teacher"),
+        ({"refiner": "none"}, "'none' is unknown; choose one of beside, alone"),
+        ({"refiner": "alone", "stage": "self"}, "--stage supervised"),
+        ({"refiner": "alone", "perturb": True}, "without --perturb"),
+        ({"refiner": "alone"}, "needs a trained network"),
     ],
 )
 def test_stages_say_what_they_need(tmp_path, change, message):

@@ -1,0 +1,161 @@
+"""Train a refiner alone on a CPU, from few rendered pairs and many crops of them.
+
+    python benchmarks/refiner_on_cpu.py render --textures photos --seed 9001 -o a.pt
+    python benchmarks/refiner_on_cpu.py train a.pt b.pt --model las1 -o las1.safetensors
+
+A GPU renders faster than a network learns, and `stereo-train --refiner alone` sees each pair once.
+A CPU renders four pairs in the time of 20 steps: so the pairs and what the bundled networks answer
+are kept, and the refiner, which looks 10 px far, learns from crops of them. The last 20 pairs of
+each file are held out. Writes the network's weights with the refiner, and a record (OUTPUT.json).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from needs import leave_without
+
+if __name__ == "__main__":
+    leave_without("torch", "safetensors", extra="train", opencv=True)
+
+import torch
+from torch import Tensor, nn
+
+from litestereo.assets import named_file
+from litestereo.models import create, load_weights, save_weights
+from litestereo.models.las import StereoNetwork
+from litestereo.models.refiner import Refiner
+from litestereo.models.registry import MAX_DISPARITY_PX
+from litestereo.training.loss import disparity_loss
+from litestereo.training.scenes.stream import SceneStream
+from litestereo.training.scenes.textures import load_atlas
+
+_MODELS = ("las1", "las2_m")
+_SIZE, _CROP = (256, 512), (128, 256)
+_AT_ONCE, _BATCH, _HELD_OUT = 4, 8, 20
+_RATE, _EMA_DECAY = 2e-3, 0.998
+
+
+def main() -> None:
+    """Render, or train."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    steps = parser.add_subparsers(required=True)
+    render = steps.add_parser("render", help="pairs and the bundled networks' answers")
+    render.add_argument("--textures", type=Path, required=True, help="folder of photos")
+    render.add_argument("--pairs", type=int, default=300, help="default: 300")
+    render.add_argument("--seed", type=int, required=True, help="of the scenes")
+    render.add_argument("-o", "--output", type=Path, required=True, help="a .pt file")
+    render.set_defaults(do=_render)
+    train = steps.add_parser("train", help="a refiner of one network")
+    train.add_argument("files", type=Path, nargs="+", help="what `render` wrote")
+    train.add_argument("--model", choices=_MODELS, required=True)
+    train.add_argument("--steps", type=int, default=6000, help="default: 6000, of 8 crops")
+    train.add_argument("--seed", type=int, default=0, help="of weights and crops (default: 0)")
+    train.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
+    train.set_defaults(do=_train)
+    given = parser.parse_args()
+    given.do(given)
+
+
+def _render(given: argparse.Namespace) -> None:
+    networks = {name: _bundled(name) for name in _MODELS}
+    atlas = load_atlas(given.textures, device="cpu")
+    stream = SceneStream(atlas, batch=_AT_ONCE, size=_SIZE, seed=given.seed, compiled=True)
+    kept: dict[str, list[Tensor]] = {}
+    for _ in range(given.pairs // _AT_ONCE):
+        batch = stream.next()
+        left, right = batch.left.round(), batch.right.round()
+        seen = {"left": left.byte(), "right": right.byte(), "truth": batch.disparity_px.half()}
+        with torch.no_grad():
+            answers = {name: net.stages(left, right).unrefined for name, net in networks.items()}
+        for name, values in {**seen, **{n: a.half() for n, a in answers.items()}}.items():
+            kept.setdefault(name, []).append(values)
+    torch.save({name: torch.cat(values) for name, values in kept.items()}, given.output)
+
+
+def _bundled(name: str) -> StereoNetwork:
+    network = create(name)
+    load_weights(network, named_file(Path(name)))
+    return network.eval()
+
+
+def _train(given: argparse.Namespace) -> None:
+    pools = [torch.load(path, weights_only=True) for path in given.files]
+    names = ("left", "right", given.model, "truth")
+    seen = [torch.cat([pool[name][:-_HELD_OUT] for pool in pools]) for name in names]
+    unseen = [torch.cat([pool[name][-_HELD_OUT:] for pool in pools]) for name in names]
+    torch.manual_seed(given.seed)
+    refiner = Refiner()
+    average = torch.optim.swa_utils.AveragedModel(
+        refiner, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_EMA_DECAY)
+    )
+    optimizer = torch.optim.AdamW(refiner.parameters(), lr=_RATE, weight_decay=1e-4)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, given.steps, pct_start=0.1)
+    begun, losses, log = time.monotonic(), [], []
+    for step in range(1, given.steps + 1):
+        loss = _loss(refiner, _crops(seen))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(refiner.parameters(), 1.0)
+        optimizer.step()
+        rates.step()
+        average.update_parameters(refiner)
+        losses.append(loss.item())
+        if step % 500 == 0 or step == given.steps:
+            log.append({"step": step, "loss": round(sum(losses) / len(losses), 4)})
+            minutes = round((time.monotonic() - begun) / 60, 1)
+            print(json.dumps({**log[-1], "minutes": minutes}), flush=True)
+            losses = []
+    network = _bundled(given.model)
+    network.refiner = average.module
+    save_weights(network, given.output, half=True)
+    record = {
+        "what": f"the refiner of {given.model} alone, by benchmarks/refiner_on_cpu.py",
+        "pairs": len(seen[0]),
+        "steps": given.steps,
+        "crops": given.steps * _BATCH,
+        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "torch": torch.__version__,
+        "held_out": {"pairs": len(unseen[0]), **_figures(network.refiner, unseen)},
+        "log": log,
+    }
+    given.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _crops(pool: list[Tensor]) -> list[Tensor]:
+    """Return crops at equal places of all pictures: disparities stay what they are."""
+    chosen = torch.randint(len(pool[0]), (_BATCH,))
+    (height, width), (tall, wide) = _SIZE, _CROP
+    y, x = (int(torch.randint(room // 2 + 1, ())) * 2 for room in (height - tall, width - wide))
+    return [values[chosen][..., y : y + tall, x : x + wide].float() for values in pool]
+
+
+def _loss(refiner: nn.Module, crops: list[Tensor]) -> Tensor:
+    left, right, given, truth = crops
+    known = truth < MAX_DISPARITY_PX
+    return disparity_loss(refiner(given, left, right), truth, known, robust_px=1.0)
+
+
+@torch.no_grad()
+def _figures(refiner: nn.Module, pool: list[Tensor]) -> dict[str, dict[str, float]]:
+    """Return errors of whole pairs, given and refined: px, and shares in %."""
+    errors: dict[str, list[Tensor]] = {"given": [], "refined": []}
+    pairs = zip(*(values.float().split(1) for values in pool), strict=True)
+    for left, right, given, truth in pairs:
+        errors["given"].append((given - truth).abs())
+        errors["refined"].append((refiner(given, left, right) - truth).abs())
+    found = {}
+    for name, parts in errors.items():
+        error = torch.cat(parts)
+        shares = {
+            f"bad_{k}": round(100 * float((error > k).float().mean()), 2) for k in (0.5, 1, 2)
+        }
+        found[name] = {"epe": round(float(error.mean()), 3), **shares}
+    return found
+
+
+if __name__ == "__main__":
+    main()
