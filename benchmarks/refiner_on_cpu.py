@@ -88,7 +88,7 @@ def _train(given: argparse.Namespace) -> None:
     seen = [torch.cat([pool[name][:-_HELD_OUT] for pool in pools]) for name in names]
     unseen = [torch.cat([pool[name][-_HELD_OUT:] for pool in pools]) for name in names]
     torch.manual_seed(given.seed)
-    refiner = Refiner()
+    refiner = Refiner(passes=1)  # a second one would take as long again
     average = torch.optim.swa_utils.AveragedModel(
         refiner, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_EMA_DECAY)
     )

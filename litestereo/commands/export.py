@@ -91,10 +91,12 @@ def export(
             help="FP32 graph, weights rounded to half; what that loses is measured, too.",
         ),
     ] = False,
-    refiner: Annotated[
-        bool,
-        typer.Option(help="Take the weights' refiner along, where they have one."),
-    ] = True,
+    refiner_passes: Annotated[
+        int,
+        typer.Option(
+            min=0, max=4, help="How often the weights' refiner looks, if they have one; 0: never."
+        ),
+    ] = 2,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", show_default="e.g. las1_fp32.onnx", help="File to write."),
@@ -168,7 +170,7 @@ def export(
         width=width,
         precision="int8" if int8 else "fp16" if fp16 else "fp32",
         half_weights=half_weights,
-        refiner=refiner,
+        refiner_passes=refiner_passes,
         exporter=exporter,  # type: ignore[arg-type]  # checked by ExportOptions
         pair=pair,
         gate=not skip_gate,

@@ -33,6 +33,7 @@ TYPED_INT8_OPSET = 19
 """The opset of a half graph with Q/DQ: the first in which their steps may be half."""
 
 _SMALLEST_PX = 64
+_MOST_PASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class ExportOptions:
         int8: of precision "int8": calibration, ranges, budget.
         rig: take this rig's raw pictures; without height and width at about their own size.
         half_weights: store the weights as float16 (FP32 graph).
-        refiner: take the refiner along, where the weights have one.
+        refiner_passes: how often the refiner looks, where the weights have one; 0 leaves it out.
         exporter: which of torch's exporters traces the network.
         pair: left and right picture for the gate; None takes the bundled pair.
         gate: compare the artefact with torch before it is written.
@@ -115,7 +116,7 @@ class ExportOptions:
     width: int | None = None
     precision: Precision = "fp32"
     half_weights: bool = False
-    refiner: bool = True
+    refiner_passes: int = 2
     exporter: Exporter = "torchscript"
     pair: tuple[Path, Path] | None = None
     gate: bool = True
@@ -134,6 +135,10 @@ class ExportOptions:
             )
         for name, value in (("height", self.height), ("width", self.width)):
             _require_size(name, value)
+        if not 0 <= self.refiner_passes <= _MOST_PASSES:
+            raise ExportError(
+                f"refiner passes {self.refiner_passes} must be 0 to {_MOST_PASSES}; 0 leaves it out"
+            )
         if self.half_weights and self.precision != "fp32":
             raise ExportError(
                 f"half_weights stores an FP32 graph's weights in half, and an {self.precision} "
@@ -157,7 +162,7 @@ class ExportOptions:
         rig = "" if self.rig is None else f"_{self.rig.calibration[0].stem}"
         rest = "_fp16" if self.int8 is not None and self.int8.half else ""
         rest = "_half_weights" if self.half_weights else rest
-        rest += "" if self.refiner else "_no_refiner"
+        rest += "" if self.refiner_passes == 2 else f"_{self.refiner_passes}_passes"
         return f"{self.model}{rig}{size}_{self.precision}{rest}.onnx"
 
 

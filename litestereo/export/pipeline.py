@@ -271,7 +271,9 @@ def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
     model = create(options.model)
     content = read_weights(weights)
     load_weights(model, weights, content=content)
-    if not options.refiner:
+    if model.refiner is not None:
+        model.refiner.passes = options.refiner_passes
+    if not options.refiner_passes:
         model.refiner = None
     return model.eval(), sha256_of(content)
 

@@ -33,12 +33,21 @@ class Refiner(nn.Module):
     plainly at full size: edges a few pixels off, and fractions of a pixel. So each pixel is given
     five candidates: its disparity, the nearest and the farthest surface within 3 px, and one pixel
     more and less. Three convolutions see how well each matches and weigh them, like StereoNet's
-    refinement (Khamis et al. 2018, arXiv 1807.08865), but with the right picture in sight.
+    refinement (Khamis et al. 2018, arXiv 1807.08865), but with the right picture in sight. A second
+    pass begins where the first one ended, so surfaces reach 6 px and fractions are tried anew.
+
+    Attributes:
+        passes: how often it looks.
     """
 
-    def __init__(self) -> None:
-        """Build the three convolutions; at first hardly anything changes."""
+    def __init__(self, *, passes: int = 2) -> None:
+        """Build the three convolutions; at first hardly anything changes.
+
+        Args:
+            passes: how often it looks; none leaves the disparity as it is.
+        """
         super().__init__()
+        self.passes = passes
         inputs = _CANDIDATES + _CONTEXT
         self.conv0 = nn.Conv2d(inputs, _CHANNELS, 4, stride=2, padding=1)
         self.conv1 = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1)
@@ -59,11 +68,14 @@ class Refiner(nn.Module):
             left: (B, 3, H, W) float RGB, 0 to 255.
             right: same of the right camera.
         """
-        nearer, farther = _surfaces(disparity.detach())
-        evidence = _evidence(disparity.detach(), left, right, nearer, farther)
-        x = torch.relu(self.conv0(evidence))
-        x = torch.relu(self.conv1(x))
-        return disparity + _correction(self.conv2(x), nearer, farther)
+        seen, other = _detail(left), _detail(right)
+        for _ in range(self.passes):
+            given = disparity.detach()
+            nearer, farther = _surfaces(given)
+            x = torch.relu(self.conv0(_evidence(given, seen, other, nearer, farther)))
+            x = torch.relu(self.conv1(x))
+            disparity = disparity + _correction(self.conv2(x), nearer, farther)
+        return disparity
 
 
 @full_precision
@@ -77,10 +89,9 @@ def _surfaces(disparity: Tensor) -> tuple[Tensor, Tensor]:
 
 @full_precision
 def _evidence(
-    disparity: Tensor, left: Tensor, right: Tensor, nearer: Tensor, farther: Tensor
+    disparity: Tensor, seen: Tensor, other: Tensor, nearer: Tensor, farther: Tensor
 ) -> Tensor:
-    """Return (B, 9, H, W): what the convolutions see."""
-    seen, other = _detail(left), _detail(right)
+    """Return (B, 9, H, W): what the convolutions see; `seen` and `other` are both eyes' detail."""
     columns = _columns(disparity)
     at = columns - disparity
     own, more, less = _read(other, at, shifts=(0, -1, 1))
@@ -102,6 +113,7 @@ def _correction(logits: Tensor, nearer: Tensor, farther: Tensor) -> Tensor:
     return near * nearer - far * farther + (more - less)
 
 
+@full_precision
 def _detail(picture: Tensor) -> Tensor:
     """Return (B, 1, H, W): how much lighter a pixel is than those around it."""
     grey = picture.mean(dim=1, keepdim=True)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from litestereo.models import create
-from litestereo.models.refiner import Refiner, _evidence, _read, _surfaces
+from litestereo.models.refiner import Refiner, _detail, _evidence, _read, _surfaces
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,8 @@ def test_the_right_candidate_matches_exactly():
     left, right = shifted_pair(12)
     disparity = torch.full((1, 1, 32, 96), 12.0)
     disparity[..., 48:] = 11.0  # a pixel too far: the fourth candidate, one more, is right
-    costs = _evidence(disparity, left, right, *_surfaces(disparity))[:, :5, 4:-4]
+    eyes = _detail(left), _detail(right)
+    costs = _evidence(disparity, *eyes, *_surfaces(disparity))[:, :5, 4:-4]
     assert costs[:, 0, :, 20:44].max() < 1e-4
     assert costs[:, 3, :, 56:90].max() < 1e-4
     assert costs[:, 1, :, 48:51].max() < 1e-4  # as is the nearest surface beside the step
@@ -56,6 +57,20 @@ def test_at_first_it_changes_little_and_gradients_pass_it_by():
     assert (refined - disparity).abs().max() < 0.1
     refined.sum().backward()
     assert torch.equal(disparity.grad, torch.ones_like(disparity))
+
+
+def test_each_pass_begins_where_the_last_one_ended():
+    left, right = shifted_pair(12)
+    disparity = 12 + torch.rand(1, 1, 32, 96)
+    once, twice, never = (Refiner(passes=n).eval() for n in (1, 2, 0))
+    torch.nn.init.normal_(once.conv2.weight, std=0.3)
+    torch.nn.init.normal_(once.conv2.bias)
+    twice.load_state_dict(once.state_dict())
+    with torch.no_grad():
+        first = once(disparity, left, right)
+        assert (first - disparity).abs().max() > 0.1
+        assert torch.equal(twice(disparity, left, right), once(first, left, right))
+        assert torch.equal(never(disparity, left, right), disparity)
 
 
 def test_it_learns_to_mend_edges_and_fractions():

@@ -293,7 +293,7 @@ def test_an_artefact_may_hold_a_refiner(tmp_path, refining, target):
     for name, value in target.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(value, refining.state_dict()[name]), name
-    export_artifact(replace(options, refiner=False), output=tmp_path / "plain.onnx")
+    export_artifact(replace(options, refiner_passes=0), output=tmp_path / "plain.onnx")
     load_weights(target, tmp_path / "plain.onnx")
     assert target.refiner is None
 
