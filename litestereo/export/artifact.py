@@ -86,7 +86,7 @@ def with_manifest(graph: ModelProto, manifest: Manifest) -> ModelProto:
     artifact.graph.name = manifest.model
     artifact.graph.doc_string = artifact.doc_string = ""
     for node in artifact.graph.node:
-        node.doc_string = ""
+        node.ClearField("doc_string")
         del node.metadata_props[:]
     artifact.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
     return artifact

@@ -1,7 +1,7 @@
-"""The smallest file of an FP32 graph: weights in half precision, short names inside.
+"""The smallest file of an FP32 graph: weights in half precision, few and short names inside.
 
 The package carries its weights in this form. They keep their names, so that `load_weights` finds
-them, and nodes keep the paths of their modules.
+them; nodes have none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def compacted(model: ModelProto, *, weights: Collection[str]) -> ModelProto:
 
     Batch norms over 2-D maps become a product and a sum; other norms' vectors stay float32, and so
     does what has a value that half cannot hold. All tensors but weights, inputs and outputs get
-    short names.
+    short names, and nodes lose theirs.
 
     Args:
         model: FP32 graph, which stays as it is.
@@ -54,6 +54,8 @@ def compacted(model: ModelProto, *, weights: Collection[str]) -> ModelProto:
         nodes += _product_and_sum(node) if node.output[0] in spelled else [node]
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
+    for node in graph.node:
+        node.ClearField("name")
     _shorten_names(copy, kept={*weights, *(v.name for v in (*graph.input, *graph.output))})
     return copy
 
@@ -130,8 +132,8 @@ def _product_and_sum(norm: NodeProto) -> list[NodeProto]:
     (out,) = norm.output
     product = f"{out}/product"
     return [
-        make_node("Mul", [norm.input[0], f"{out}/factors"], [product], f"{norm.name}/Mul"),
-        make_node("Add", [product, f"{out}/summands"], [out], f"{norm.name}/Add"),
+        make_node("Mul", [norm.input[0], f"{out}/factors"], [product]),
+        make_node("Add", [product, f"{out}/summands"], [out]),
     ]
 
 

@@ -101,7 +101,7 @@ def _evidence(
         (matched - seen).abs().clamp(max=_MOST),
         (nearer / _STEP_PX).clamp(max=_MOST),
         (farther / _STEP_PX).clamp(max=_MOST),
-        (columns < disparity).to(disparity.dtype),
+        (0.5 - at).clamp(0.0, 1.0),  # a step would jump where two runtimes differ by rounding
         seen.clamp(-_MOST, _MOST),
     )
     return torch.cat(parts, dim=1)
