@@ -36,7 +36,7 @@ from litestereo.training.scenes.textures import load_atlas
 _MODELS = ("las1", "las2_m")
 _SIZE, _CROP = (256, 512), (128, 256)
 _AT_ONCE, _BATCH, _HELD_OUT = 4, 8, 20
-_RATE, _EMA_DECAY = 2e-3, 0.998
+_RATE, _EMA_DECAY, _ROBUST_PX = 2e-3, 0.998, 1.0
 
 
 def main() -> None:
@@ -114,6 +114,11 @@ def _train(given: argparse.Namespace) -> None:
     save_weights(network, given.output, half=True)
     record = {
         "what": f"the refiner of {given.model} alone, by benchmarks/refiner_on_cpu.py",
+        "options": {
+            **{"model": given.model, "seed": given.seed, "optimizer": "adamw", "batch": _BATCH},
+            **{"peak_learning_rate": _RATE, "ema_decay": _EMA_DECAY, "robust_px": _ROBUST_PX},
+            **{"height": _CROP[0], "width": _CROP[1]},
+        },
         "pairs": len(seen[0]),
         "steps": given.steps,
         "crops": given.steps * _BATCH,
@@ -136,7 +141,7 @@ def _crops(pool: list[Tensor]) -> list[Tensor]:
 def _loss(refiner: nn.Module, crops: list[Tensor]) -> Tensor:
     left, right, given, truth = crops
     known = truth < MAX_DISPARITY_PX
-    return disparity_loss(refiner(given, left, right), truth, known, robust_px=1.0)
+    return disparity_loss(refiner(given, left, right), truth, known, robust_px=_ROBUST_PX)
 
 
 @torch.no_grad()

@@ -77,6 +77,7 @@ def with_size(model: ModelProto, size: tuple[int, int]) -> ModelProto:
                 )
             dim.dim_value = length
     del fixed.graph.value_info[:]
+    _name_nodes(fixed)
     # Folding names a node after its output, which has to tell its path, too.
     ends = {value.name for value in fixed.graph.output}
     paths = {
@@ -87,6 +88,20 @@ def with_size(model: ModelProto, size: tuple[int, int]) -> ModelProto:
     }
     rename_tensors(fixed, paths)
     return simplify(fixed)
+
+
+def _name_nodes(model: ModelProto) -> None:
+    """Name nodes without a name after the module of what makes their first operand, in place.
+
+    The package's files keep names of contractions, and of what stands between modules.
+    """
+    made_by: dict[str, str] = {}
+    for index, node in enumerate(model.graph.node):
+        maker = next((made_by[name] for name in node.input if name in made_by), "")
+        if maker and not node.name:
+            node.name = f"{maker.rpartition('/')[0]}/{node.op_type}_{index}"
+        if node.name:
+            made_by.update(dict.fromkeys(node.output, node.name))
 
 
 def count_layers(model: ModelProto) -> tuple[Layer, ...]:

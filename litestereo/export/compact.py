@@ -1,7 +1,7 @@
 """The smallest file of an FP32 graph: weights in half precision, few and short names inside.
 
 The package carries its weights in this form. They keep their names, so that `load_weights` finds
-them; nodes have none.
+them; nodes keep what tells the part of the network that they belong to (`stereo-bench roofline`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from litestereo.export.graph import rename_tensors
 
 __all__ = ["compacted"]
 
+_CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "MatMul"})
+
 
 def compacted(model: ModelProto, *, weights: Collection[str]) -> ModelProto:
     """Return a copy whose weights are float16, and become float32 again as the graph is loaded.
 
     Batch norms over 2-D maps become a product and a sum; other norms' vectors stay float32, and so
     does what has a value that half cannot hold. All tensors but weights, inputs and outputs get
-    short names, and nodes lose theirs.
+    short names, and nodes shorter ones or none.
 
     Args:
         model: FP32 graph, which stays as it is.
@@ -54,8 +56,7 @@ def compacted(model: ModelProto, *, weights: Collection[str]) -> ModelProto:
         nodes += _product_and_sum(node) if node.output[0] in spelled else [node]
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
-    for node in graph.node:
-        node.ClearField("name")
+    _shorten_paths(graph.node)
     _shorten_names(copy, kept={*weights, *(v.name for v in (*graph.input, *graph.output))})
     return copy
 
@@ -135,6 +136,16 @@ def _product_and_sum(norm: NodeProto) -> list[NodeProto]:
         make_node("Mul", [norm.input[0], f"{out}/factors"], [product]),
         make_node("Add", [product, f"{out}/summands"], [out]),
     ]
+
+
+def _shorten_paths(nodes: Sequence[NodeProto]) -> None:
+    """Leave two modules of the paths of contractions, and none to what follows them."""
+    for index, node in enumerate(nodes):
+        model, *modules = node.name.strip("/").split("/")[:-1] or [""]
+        if modules and node.op_type in _CONTRACTIONS:
+            node.name = "/".join(("", model, *modules[:2], f"{node.op_type}_{index}"))
+        elif modules:
+            node.ClearField("name")
 
 
 def _shorten_names(model: ModelProto, *, kept: Collection[str]) -> None:

@@ -131,13 +131,18 @@ class ParityReport:
         return words if self.rounding is None else f"{words}; before rounding: {self.rounding}"
 
     def as_json(self) -> dict[str, object]:
-        """Return the report as JSON-ready values."""
-        values = {**asdict(self), "cases": [asdict(c) for c in self.cases], "passed": self.passed}
+        """Return the report as JSON-ready values, measured ones to four digits."""
+        cases = [{name: _rounded(value) for name, value in asdict(c).items()} for c in self.cases]
+        values = {**asdict(self), "cases": cases, "passed": self.passed}
         if self.rounding is None:
             del values["rounding"]
         else:
             values["rounding"] = self.rounding.as_json()
         return values
+
+
+def _rounded(value: str | float) -> str | float:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def compare(

@@ -70,7 +70,7 @@ class Refiner(nn.Module):
         """
         seen, other = _detail(left), _detail(right)
         for _ in range(self.passes):
-            given = disparity.detach()
+            given = torch.relu(disparity.detach())  # a pass may end a little below 0
             nearer, farther = _surfaces(given)
             x = torch.relu(self.conv0(_evidence(given, seen, other, nearer, farther)))
             x = torch.relu(self.conv1(x))
@@ -129,7 +129,8 @@ def _columns(like: Tensor) -> Tensor:
 def _read(row: Tensor, at: Tensor, *, shifts: tuple[int, ...]) -> list[Tensor]:
     """Return (B, 1, H, W) for each shift: `row` at the columns `at + shift`, linear between two.
 
-    Left of the picture its first column stands. No column is more than one right of its own.
+    Left of the picture its first column stands. `at` is no column right of its own, and no shift
+    more than 1.
     """
     last = row[..., -1:]
     row = torch.cat((row, last, last), dim=3)

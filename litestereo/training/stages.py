@@ -95,17 +95,10 @@ def make_run(
     if options.stage == "self":
         real = find_training_pairs(options.pairs) if options.pairs else None
         return make_self_run(options, real, group=group, watch=watch)
-
-    def supervised(network: StereoNetwork, step: int) -> nn.Module:
-        if options.refiner == "alone":
-            return RefinerAlone(network, _truth_loss(options))
-        seed = _perturb_seed(options, group, step) if options.perturb else None
-        return Supervised(network, _truth_loss(options), perturb_seed=seed)
-
     return TrainingRun(
         options,
         _start(options, options.weights),
-        objective=supervised,
+        objective=_supervised(options, group),
         source=lambda step: _rendered(options, group, step),
         group=group,
         watch=watch,
@@ -132,7 +125,7 @@ def make_truth_run(
     return TrainingRun(
         options,
         _start(options, options.weights),
-        objective=lambda network, _: Supervised(network, _truth_loss(options, labels=labels)),
+        objective=_supervised(options, group, labels=labels),
         source=lambda step: _crops(options, scenes, group, step, perturbed=True),
         pairs=scenes,
         group=group,
@@ -205,6 +198,19 @@ def _start(options: TrainOptions, weights: Path | None) -> StereoNetwork:
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.startswith("refiner."))
     return network
+
+
+def _supervised(
+    options: TrainOptions, group: Group, *, labels: bool = False
+) -> Callable[[StereoNetwork, int], nn.Module]:
+    def objective(network: StereoNetwork, step: int) -> nn.Module:
+        truth_loss = _truth_loss(options, labels=labels)
+        if options.refiner == "alone":
+            return RefinerAlone(network, truth_loss)
+        seed = _perturb_seed(options, group, step) if options.perturb else None
+        return Supervised(network, truth_loss, perturb_seed=seed)
+
+    return objective
 
 
 def _truth_loss(options: TrainOptions, *, labels: bool = False) -> TruthLoss:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from litestereo.models import create, load_weights, save_weights
+from litestereo.models.refiner import Refiner
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/average_weights.py"
 
@@ -60,3 +61,13 @@ def test_what_cannot_be_averaged_is_told(checkpoints, monkeypatch, more, problem
     assert "Traceback" not in ran.stderr
     assert not output.exists()
     assert checkpoints[0].read_bytes() == before
+
+
+def test_a_refiner_is_not_averaged_with_none(checkpoints):
+    refining = create("las2_s")
+    refining.refiner = Refiner()
+    save_weights(refining, checkpoints[1])
+    ran, output = averaged(checkpoints)
+    assert ran.returncode == 2
+    assert "has a refiner" in ran.stderr
+    assert not output.exists()

@@ -73,6 +73,15 @@ def test_each_pass_begins_where_the_last_one_ended():
         assert torch.equal(never(disparity, left, right), disparity)
 
 
+def test_what_ends_below_zero_reads_no_further_right():
+    left, right = shifted_pair(0)
+    refiner = Refiner(passes=4).eval()
+    with torch.no_grad():
+        refiner.conv2.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 99.0]))  # a pixel less each time
+        refined = refiner(torch.zeros(1, 1, 32, 96), left, right)
+    assert torch.equal(refined, torch.full_like(refined, -4.0))
+
+
 def test_it_learns_to_mend_edges_and_fractions():
     refiner = Refiner()
     optimizer = torch.optim.Adam(refiner.parameters(), lr=5e-3)

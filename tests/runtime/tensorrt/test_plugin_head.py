@@ -51,14 +51,17 @@ def test_the_end_of_an_export_is_found(las2_s):
     assert head_of(las2_s) is not None
 
 
-def test_the_end_before_a_refiner_is_found(model):
+@pytest.mark.parametrize("passes", [1, 2])
+def test_the_end_before_a_refiner_is_found(model, passes):
     refined = onnx.ModelProto()
     refined.CopyFrom(model)
     flatten = next(node for node in refined.graph.node if "disparity" in node.output)
-    unrefined, flatten.input[0] = flatten.input[0], "refined"
-    added = onnx.helper.make_node("Add", [unrefined, unrefined], ["refined"], "add")
     index = list(refined.graph.node).index(flatten)
-    refined.graph.node.insert(index, added)
+    for number in range(passes):
+        given, flatten.input[0] = flatten.input[0], f"refined{number}"
+        added = onnx.helper.make_node("Add", [given, given], [f"refined{number}"], f"add{number}")
+        refined.graph.node.insert(index + number, added)
+        flatten = refined.graph.node[index + number + 1]
     found = head_of(refined)
     assert found is not None
     assert found.results == head_of(model).results

@@ -86,9 +86,8 @@ def find_head(graph: OnnxGraph) -> Part | None:
     if any(node is None or node.kind != "Flatten" for node in both):
         return None
     disparity, confidence = (node.inputs[0] for node in both if node is not None)
-    last = graph.producers.get(disparity)
-    if last is not None and last.kind == "Add":  # of what a refiner adds
-        disparity = last.inputs[0]
+    while (last := graph.producers.get(disparity)) is not None and last.kind == "Add":
+        disparity = last.inputs[0]  # to which a refiner's pass adds
     upper, lower = match(graph, disparity, _DISPARITY), match(graph, confidence, _CONFIDENCE)
     if upper is None or lower is None or upper.tensors["share"] != lower.tensors["share"]:
         return None
