@@ -54,6 +54,7 @@ def network(name: str) -> nn.Module:
         model.load_state_dict(golden_state_dict(name))
     elif name in bundled_models():
         load_weights(model, bundled_artifact(name))
+        model.refiner = None  # the reference weights have none
     return model.eval()
 
 
