@@ -188,9 +188,7 @@ def nodes_by_type(model: ModelProto, quantised: Collection[str]) -> dict[str, in
             kind = "int8"
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             kind = "other"
-        elif node.op_type == "Cast" and {*(types[t] for t in (*node.input, *node.output))} <= set(
-            _FLOATS
-        ):
+        elif node.op_type == "Cast" and kind != "other" and types[node.input[0]] in _FLOATS:
             kind = "cast"
         kinds[kind] += 1
     return {kind: kinds[kind] for kind in ("int8", "fp16", "fp32", "cast", "other")}
