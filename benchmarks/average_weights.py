@@ -20,6 +20,7 @@ if __name__ == "__main__":
 
 from litestereo.errors import InputError, LiteStereoError
 from litestereo.models import create, load_weights, save_weights
+from litestereo.models.las import StereoNetwork
 
 
 def main() -> None:
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("weights", type=Path, nargs="+", help="checkpoints of one network")
     parser.add_argument("--share", type=float, nargs="+", help="of each, last; default: equal")
     parser.add_argument("--model", default="las1", help="the network's name (default: las1)")
+    parser.add_argument(
+        "--last-refiner", action="store_true", help="take the last one's, not a mean of refiners"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
     given = parser.parse_args()
     shares = given.share or [1 / len(given.weights)] * len(given.weights)
@@ -40,12 +44,18 @@ def main() -> None:
     if given.output.resolve() in {path.resolve() for path in given.weights}:
         parser.error(f"{given.output} is one of the weights; choose another output")
     try:
-        _average(given.model, given.weights, shares, given.output)
+        mean, last = _average(given.model, given.weights, shares)
+        if given.last_refiner:
+            mean.refiner = last.refiner
+        save_weights(mean, given.output, half=True)
     except LiteStereoError as error:
         parser.error(f"{error} (network: {given.model})")
 
 
-def _average(model: str, weights: list[Path], shares: list[float], output: Path) -> None:
+def _average(
+    model: str, weights: list[Path], shares: list[float]
+) -> tuple[StereoNetwork, StereoNetwork]:
+    """Return the mean, and the network of the last weights."""
     mean, one = create(model), create(model)
     load_weights(mean, weights[0])
     total = mean.state_dict()  # in the network's own memory
@@ -60,7 +70,7 @@ def _average(model: str, weights: list[Path], shares: list[float], output: Path)
                 total[name].mul_(number > 0).add_(values, alpha=share)
             else:  # how many batches a norm has seen
                 total[name].copy_(values)
-    save_weights(mean, output, half=True)
+    return mean, one
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python benchmarks/refiner_on_cpu.py train a.pt b.pt --model las1 -o las1.safetensors
 
 A GPU renders faster than a network learns, and `stereo-train --refiner alone` sees each pair once.
-A CPU renders four pairs in the time of 20 steps: so the pairs and what the bundled networks answer
-are kept, and the refiner, which looks 10 px far, learns from crops of them. The last 20 pairs of
-each file are held out. Writes the network's weights with the refiner, and a record (OUTPUT.json).
+A CPU renders four pairs in the time of 20 steps: so the pairs are kept, the network answers them
+once at full size and once at three quarters or half of it (which leaves more to mend), and the
+refiner, which looks 10 px far, learns from crops, half of them with the second answer. The last 20
+pairs of each file are held out. Writes the weights with the refiner, and a record (OUTPUT.json).
 """
 
 from __future__ import annotations
@@ -30,20 +31,21 @@ from litestereo.models.las import StereoNetwork
 from litestereo.models.refiner import Refiner
 from litestereo.models.registry import MAX_DISPARITY_PX
 from litestereo.training.loss import disparity_loss
+from litestereo.training.objective import SMALLER, smaller_answer
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 
 _MODELS = ("las1", "las2_m")
 _SIZE, _CROP = (256, 512), (128, 256)
 _AT_ONCE, _BATCH, _HELD_OUT = 4, 8, 20
-_RATE, _EMA_DECAY, _ROBUST_PX = 2e-3, 0.998, 1.0
+_EMA_DECAY, _ROBUST_PX = 0.998, 1.0
 
 
 def main() -> None:
     """Render, or train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(required=True)
-    render = steps.add_parser("render", help="pairs and the bundled networks' answers")
+    render = steps.add_parser("render", help="pairs with their truth")
     render.add_argument("--textures", type=Path, required=True, help="folder of photos")
     render.add_argument("--pairs", type=int, default=300, help="default: 300")
     render.add_argument("--seed", type=int, required=True, help="of the scenes")
@@ -52,6 +54,10 @@ def main() -> None:
     train = steps.add_parser("train", help="a refiner of one network")
     train.add_argument("files", type=Path, nargs="+", help="what `render` wrote")
     train.add_argument("--model", choices=_MODELS, required=True)
+    train.add_argument("--weights", type=Path, help="of the network (default: bundled)")
+    train.add_argument("--new", action="store_true", help="a new refiner, not the weights' own")
+    train.add_argument("--passes", type=int, default=1, help="of the refiner (default: 1)")
+    train.add_argument("--rate", type=float, default=2e-3, help="peak (default: 2e-3)")
     train.add_argument("--steps", type=int, default=6000, help="default: 6000, of 8 crops")
     train.add_argument("--seed", type=int, default=0, help="of weights and crops (default: 0)")
     train.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
@@ -61,39 +67,48 @@ def main() -> None:
 
 
 def _render(given: argparse.Namespace) -> None:
-    networks = {name: _bundled(name) for name in _MODELS}
     atlas = load_atlas(given.textures, device="cpu")
     stream = SceneStream(atlas, batch=_AT_ONCE, size=_SIZE, seed=given.seed, compiled=True)
-    kept: dict[str, list[Tensor]] = {}
+    kept: dict[str, list[Tensor]] = {"left": [], "right": [], "truth": []}
     for _ in range(given.pairs // _AT_ONCE):
         batch = stream.next()
-        left, right = batch.left.round(), batch.right.round()
-        seen = {"left": left.byte(), "right": right.byte(), "truth": batch.disparity_px.half()}
-        with torch.no_grad():
-            answers = {name: net.stages(left, right).unrefined for name, net in networks.items()}
-        for name, values in {**seen, **{n: a.half() for n, a in answers.items()}}.items():
-            kept.setdefault(name, []).append(values)
+        kept["left"].append(batch.left.round().byte())
+        kept["right"].append(batch.right.round().byte())
+        kept["truth"].append(batch.disparity_px.half())
     torch.save({name: torch.cat(values) for name, values in kept.items()}, given.output)
 
 
-def _bundled(name: str) -> StereoNetwork:
-    network = create(name)
-    load_weights(network, named_file(Path(name)))
-    return network.eval()
+@torch.no_grad()
+def _answers(network: StereoNetwork, pool: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what the network says of a file's pairs, at full size and at a smaller one."""
+    found: dict[str, list[Tensor]] = {"whole": [], "smaller": []}
+    pairs = zip(*(pool[name].split(_AT_ONCE) for name in ("left", "right")), strict=True)
+    for number, (left, right) in enumerate(pairs):
+        seen = left.float(), right.float()
+        share = SMALLER[number % len(SMALLER)]
+        found["whole"].append(network.stages(*seen).unrefined.half())
+        found["smaller"].append(smaller_answer(network, *seen, share=share).half())
+    return {name: torch.cat(values) for name, values in found.items()}
 
 
 def _train(given: argparse.Namespace) -> None:
+    network = create(given.model)
+    load_weights(network, given.weights or named_file(Path(given.model)))
+    network.eval()
+    own, network.refiner = network.refiner, None
     pools = [torch.load(path, weights_only=True) for path in given.files]
-    names = ("left", "right", given.model, "truth")
+    pools = [{**pool, **_answers(network, pool)} for pool in pools]
+    names = ("left", "right", "whole", "smaller", "truth")
     seen = [torch.cat([pool[name][:-_HELD_OUT] for pool in pools]) for name in names]
     unseen = [torch.cat([pool[name][-_HELD_OUT:] for pool in pools]) for name in names]
     torch.manual_seed(given.seed)
-    refiner = Refiner(passes=1)  # a second one would take as long again
+    refiner = Refiner() if given.new or own is None else own
+    refiner.passes = given.passes
     average = torch.optim.swa_utils.AveragedModel(
         refiner, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_EMA_DECAY)
     )
-    optimizer = torch.optim.AdamW(refiner.parameters(), lr=_RATE, weight_decay=1e-4)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, given.steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(refiner.parameters(), lr=given.rate, weight_decay=1e-4)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, given.rate, given.steps, pct_start=0.1)
     begun, losses, log = time.monotonic(), [], []
     for step in range(1, given.steps + 1):
         loss = _loss(refiner, _crops(seen))
@@ -109,15 +124,15 @@ def _train(given: argparse.Namespace) -> None:
             minutes = round((time.monotonic() - begun) / 60, 1)
             print(json.dumps({**log[-1], "minutes": minutes}), flush=True)
             losses = []
-    network = _bundled(given.model)
     network.refiner = average.module
     save_weights(network, given.output, half=True)
     record = {
         "what": f"the refiner of {given.model} alone, by benchmarks/refiner_on_cpu.py",
         "options": {
             **{"model": given.model, "seed": given.seed, "optimizer": "adamw", "batch": _BATCH},
-            **{"peak_learning_rate": _RATE, "ema_decay": _EMA_DECAY, "robust_px": _ROBUST_PX},
-            **{"height": _CROP[0], "width": _CROP[1]},
+            **{"peak_learning_rate": given.rate, "ema_decay": _EMA_DECAY, "robust_px": _ROBUST_PX},
+            **{"height": _CROP[0], "width": _CROP[1], "passes": given.passes, "new": given.new},
+            "weights": given.weights and given.weights.name,
         },
         "pairs": len(seen[0]),
         "steps": given.steps,
@@ -131,11 +146,18 @@ def _train(given: argparse.Namespace) -> None:
 
 
 def _crops(pool: list[Tensor]) -> list[Tensor]:
-    """Return crops at equal places of all pictures: disparities stay what they are."""
+    """Return crops at equal places of all pictures, of either answer as likely.
+
+    Disparities stay what they are.
+    """
     chosen = torch.randint(len(pool[0]), (_BATCH,))
     (height, width), (tall, wide) = _SIZE, _CROP
     y, x = (int(torch.randint(room // 2 + 1, ())) * 2 for room in (height - tall, width - wide))
-    return [values[chosen][..., y : y + tall, x : x + wide].float() for values in pool]
+    left, right, whole, smaller, truth = (
+        values[chosen][..., y : y + tall, x : x + wide].float() for values in pool
+    )
+    given = torch.where(torch.rand(_BATCH, 1, 1, 1) < 0.5, smaller, whole)
+    return [left, right, given, truth]
 
 
 def _loss(refiner: nn.Module, crops: list[Tensor]) -> Tensor:
@@ -145,11 +167,11 @@ def _loss(refiner: nn.Module, crops: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def _figures(refiner: nn.Module, pool: list[Tensor]) -> dict[str, dict[str, float]]:
+def _figures(refiner: Refiner, pool: list[Tensor]) -> dict[str, dict[str, float]]:
     """Return errors of whole pairs, given and refined: px, and shares in %."""
     errors: dict[str, list[Tensor]] = {"given": [], "refined": []}
     pairs = zip(*(values.float().split(1) for values in pool), strict=True)
-    for left, right, given, truth in pairs:
+    for left, right, given, _, truth in pairs:
         errors["given"].append((given - truth).abs())
         errors["refined"].append((refiner(given, left, right) - truth).abs())
     found = {}

@@ -75,9 +75,7 @@ def compared(engine: str) -> dict[str, Any]:
 
 def _difference(ours, theirs, frame) -> dict[str, float]:
     """Return the differences inside the picture, in pixels of what the network saw."""
-    rows = slice(frame.top, frame.top + frame.scaled_size[0])
-    columns = slice(frame.left, frame.left + frame.scaled_size[1])
-    difference = np.abs(ours[rows, columns] - theirs[rows, columns])
+    difference = np.abs(frame.cropped(ours) - frame.cropped(theirs))
     return {
         "mean_px": round(float(difference.mean()), 6),
         "p99_px": round(float(np.percentile(difference, 99)), 4),

@@ -99,13 +99,11 @@ def compared(engine: str) -> dict[str, Any]:
             **{k: tuple(v) if isinstance(v, list) else v for k, v in entry["frame"].items()}
         )
         maps = [np.maximum(np.array(one[0, index]), 0) for one in (answers, reference)]
-        rows = slice(frame.top, frame.top + frame.scaled_size[0])
-        columns = slice(frame.left, frame.left + frame.scaled_size[1])
         truth = None
         if entry["name"] in scenes:
             restored = [disparity_from_padded(one, frame) for one in maps]
             truth = (*restored, scenes[entry["name"]].load_truth().disparity_px)
-        found = disagreement(*(one[rows, columns] for one in maps), truth=truth)
+        found = disagreement(*(frame.cropped(one) for one in maps), truth=truth)
         (held if truth else others)[entry["name"]] = found
     mean = mean_disagreement(list(held.values()))
     say(f"{engine} against torch FP32 on {len(held)} held-out pairs: {mean}")

@@ -50,9 +50,7 @@ class NetworkPair:
         Args:
             padded: (H, W) float32, as the network gave it.
         """
-        top, left = self.frame.top, self.frame.left
-        height, width = self.frame.scaled_size
-        return padded[top : top + height, left : left + width]
+        return self.frame.cropped(padded)
 
 
 def network_pair(
@@ -62,7 +60,7 @@ def network_pair(
     size: tuple[int, int] | None = None,
     limit: tuple[int, int] = LARGEST_SIZE,
 ) -> NetworkPair:
-    """Return a pair scaled down, and stretched or padded as `StereoEngine` would.
+    """Return a pair scaled down and padded, as `StereoEngine` would.
 
     Args:
         pair: the pictures.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from litestereo.errors import ExportError
 from litestereo.export.options import ExportOptions
 from litestereo.runtime.images import StereoPair, read_pair
-from litestereo.runtime.preprocess import padded_pair
+from litestereo.runtime.preprocess import MULTIPLE_OF, padded_pair
 
 __all__ = ["Pair", "gate_pairs", "mirrored"]
 
@@ -79,18 +79,17 @@ def mirrored(pair: Pair) -> Pair:
 
 
 def _fitted(pictures: StereoPair, *, size: tuple[int, int] | None, name: str) -> Pair:
-    """Return the pair scaled to cover `size` and cropped to its middle; None keeps its own size.
+    """Return the pair scaled to cover `size` and cropped to its middle; None crops to multiples.
 
     Covered, not padded: a margin of repeated pixels matches everywhere equally well, so what a
     network says of it is decided by rounding and judges nothing.
     """
     height, width = pictures.left.shape[:2]
     scale = 1.0 if size is None else max(size[0] / height, size[1] / width)
-    left, right, frame = padded_pair(pictures.left, pictures.right, scale=scale)
     if size is None:
-        return Pair(name, left, right)
-    top = frame.top + (frame.scaled_size[0] - size[0]) // 2
-    column = frame.left + (frame.scaled_size[1] - size[1]) // 2
+        size = height // MULTIPLE_OF * MULTIPLE_OF, width // MULTIPLE_OF * MULTIPLE_OF
+    left, right, frame = padded_pair(pictures.left, pictures.right, scale=scale)
+    top, column = ((n - m) // 2 for n, m in zip(frame.scaled_size, size, strict=True))
     left, right = (
         np.ascontiguousarray(picture[top : top + size[0], column : column + size[1]])
         for picture in (left, right)

@@ -187,7 +187,7 @@ def sampler_model(rectification: GraphRectification) -> ModelProto:
 
 def _maps(rectifier: Rectifier) -> dict[str, _Map]:
     """Return (H, W, 2) x and y in raw pixels for each pixel that the network sees, by eye."""
-    whole = Frame(rectifier.size, rectifier.size, rectifier.size, top=0, left=0)
+    whole = Frame(rectifier.size, rectifier.size, rectifier.size)
     return dict(zip(INPUT_NAMES, rectifier.sampling_maps(whole), strict=True))
 
 

@@ -97,7 +97,6 @@ class StereoEngine:
         max_disparity_px: float | None = None,
         scale: float | None = None,
         fit_within: tuple[int, int] | None = None,
-        stretch: bool = True,
         threads: int | None = None,
         graph_optimization: GraphOptimization = "all",
         gpu: GpuOptions | None = None,
@@ -111,9 +110,7 @@ class StereoEngine:
                 network reaches (188 px) it runs at a size reduced by just as much.
             scale: run at this multiple of the picture's size instead; disparities are scaled back.
             fit_within: run at the largest size, up to the picture's own, inside (height, width),
-                before the sides are stretched to multiples of 32.
-            stretch: False pads to multiples of 32 instead of stretching to them: it spares the CPU
-                the resizing of pictures of other sizes, and costs accuracy.
+                before the sides are brought to multiples of 32.
             threads: CPU threads; None takes every core that the process may use.
             graph_optimization: how far the backend may rewrite the graph.
             gpu: how a GPU backend builds, caches and runs; None: its defaults.
@@ -123,7 +120,7 @@ class StereoEngine:
             EngineError: the artefact is damaged, foreign, or cannot run here.
             MissingDependencyError: the backend's package is not installed.
         """
-        scaling = ScaleOptions(scale, fit_within, max_disparity_px, stretch)
+        scaling = ScaleOptions(scale, fit_within, max_disparity_px)
         options = BackendOptions(threads, graph_optimization, gpu or GpuOptions())
         opened = open_backend(backend, artifact_path(model), options=options)
         try:
@@ -256,14 +253,13 @@ class StereoEngine:
         if self._rectification is not None:
             self._rectification.require_raw(size)
             seen = self._rectification.size
-            return Frame(seen, seen, seen, top=0, left=0)
+            return Frame(seen, seen, seen)
         range_px = self._manifest.reach_px
         return frame_for(
             size,
             scale=self._scaling.scale_for(size, range_px=range_px) * shrink,
             fixed_size=self.fixed_size,
             multiple_of=self._manifest.input.multiple_of,
-            stretch=self._scaling.stretch,
             largest_ratio=self._scaling.largest_ratio(range_px=range_px),
         )
 

@@ -19,7 +19,7 @@ class Timings:
     """Wall-clock time of one call, in milliseconds; waiting for other calls is left out.
 
     Attributes:
-        preprocess_ms: checks, scaling, stretching and padding.
+        preprocess_ms: checks, scaling and padding.
         inference_ms: the backend, copies to and from the device included.
         postprocess_ms: cropping, scaling and checks of the answer.
         total_ms: the sum of those.
@@ -71,7 +71,7 @@ class Prepared:
     """A pair as the network takes it: from `StereoEngine.prepare`, for `StereoEngine.infer`.
 
     Attributes:
-        left: (H, W, 3) uint8 RGB, stretched or padded; raw for an artefact that rectifies.
+        left: (H, W, 3) uint8 RGB, scaled and padded; raw for an artefact that rectifies.
         right: same.
         frame: where the picture is inside.
         preprocess_ms: what this took.

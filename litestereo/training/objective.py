@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from litestereo.models.registry import MAX_DISPARITY_PX
+from litestereo.models.registry import MAX_DISPARITY_PX, SIZE_MULTIPLE
 from litestereo.training.loss import (
     disparity_loss,
     distribution_loss,
@@ -24,12 +25,21 @@ from litestereo.training.scenes.random import Draw
 if TYPE_CHECKING:
     from litestereo.models.las import Stages, StereoNetwork
 
-__all__ = ["RefinerAlone", "SelfDistillation", "Supervised", "TruthLoss"]
+__all__ = [
+    "SMALLER",
+    "RefinerAlone",
+    "SelfDistillation",
+    "Supervised",
+    "TruthLoss",
+    "smaller_answer",
+]
 
 # A teacher's gross mistakes shall not outweigh what it knows (LAS2 paper, stage three).
 _LARGEST_LABEL_ERROR_PX = 10.0
 # Where the truth is known, and exact, as in rendered scenes.
 _TEACHER_IS_RIGHT_PX = 1.0
+# At which sizes else a network is asked, that a refiner is trained on alone.
+SMALLER = (0.75, 0.5)
 
 
 def _stages(network: nn.Module, left: Tensor, right: Tensor, *, autocast: bool | None) -> Stages:
@@ -130,6 +140,10 @@ class Supervised(nn.Module):
 class RefinerAlone(nn.Module):
     """The error of what a refiner makes of a network that stays as it is, its statistics too.
 
+    Networks are surer on rendered pairs than on real ones, and a refiner would learn from them to
+    leave what it is given. So half of the pairs are matched at full size, a quarter each at 3/4 and
+    at 1/2, which leaves edges farther off and fractions of a pixel worse.
+
     Attributes:
         generator: what perturbations are drawn from; None, as there are none.
         autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
@@ -163,10 +177,38 @@ class RefinerAlone(nn.Module):
         """
         with torch.no_grad():
             stages = _stages(self._given[0], left, right, autocast=self.autocast)
+            whole = len(left) - 2 * (len(left) // 4)
+            given = [stages.unrefined[:whole]]
+            if whole < len(left):
+                parts = zip(SMALLER, left[whole:].chunk(2), right[whole:].chunk(2), strict=True)
+                given += [
+                    smaller_answer(self._given[0], *pairs, share=share, autocast=self.autocast)
+                    for share, *pairs in parts
+                ]
         refiner = self.network.refiner
         assert refiner is not None
-        refined = refiner(stages.unrefined, left, right)
+        refined = refiner(torch.cat(given), left, right)
         return self.truth_loss(stages._replace(predictions=(refined,), disparity=refined), truth_px)
+
+
+def smaller_answer(
+    network: nn.Module, left: Tensor, right: Tensor, *, share: float, autocast: bool | None = None
+) -> Tensor:
+    """Return the disparity of pairs that are matched at a part of their size, (B, 1, H, W) pixels.
+
+    Args:
+        network: its refiner is left out.
+        left: (B, 3, H, W) float32 RGB, 0 to 255.
+        right: same of the right camera.
+        share: of the size.
+        autocast: compute in bfloat16 where torch deems it safe; None does on a GPU alone.
+    """
+    size = left.shape[2:]
+    smaller = [max(1, round(n * share / SIZE_MULTIPLE)) * SIZE_MULTIPLE for n in size]
+    pair = (F.interpolate(x, smaller, mode="bilinear", antialias=True) for x in (left, right))
+    found = _stages(network, *pair, autocast=autocast).unrefined
+    grown = F.interpolate(found, size, mode="bilinear", align_corners=False)
+    return grown * (size[1] / smaller[1])
 
 
 class SelfDistillation(nn.Module):

@@ -63,6 +63,22 @@ def test_what_cannot_be_averaged_is_told(checkpoints, monkeypatch, more, problem
     assert checkpoints[0].read_bytes() == before
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_refiners_are_averaged_unless_the_last_one_is_asked_for(checkpoints, last):
+    refiners = []
+    for path in checkpoints:
+        network = create("las2_s")
+        network.refiner = Refiner()
+        save_weights(network, path)
+        refiners.append(network.refiner.conv1.weight.detach())
+    ran, output = averaged(checkpoints, *(["--last-refiner"] if last else []))
+    assert ran.returncode == 0, ran.stderr
+    mean = create("las2_s")
+    load_weights(mean, output)
+    wanted = refiners[1] if last else sum(refiners) / 2
+    torch.testing.assert_close(mean.refiner.conv1.weight, wanted, rtol=1e-3, atol=1e-4)
+
+
 def test_a_refiner_is_not_averaged_with_none(checkpoints):
     refining = create("las2_s")
     refining.refiner = Refiner()

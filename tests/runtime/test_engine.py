@@ -239,15 +239,13 @@ def test_an_engine_closes_while_a_call_hangs(artifact, rng, recovers):
     thread.join(30)
 
 
-def test_without_stretching_the_network_sees_the_pictures_own_pixels(artifact, rng):
+def test_the_network_sees_the_pictures_own_pixels(artifact, rng):
     left, right = pair(rng, 62, 94)
-    with StereoEngine.load(artifact, stretch=False) as engine:
-        result = engine(left, right)
-    around = [(1, 1), (0, 2), (0, 0)]
-    padded = (np.pad(picture, around, mode="edge") for picture in (left, right))
-    np.testing.assert_allclose(result.disparity_px, expected(*padded)[0][1:-1, :-2], atol=1e-4)
     with StereoEngine.load(artifact) as engine:
-        assert np.abs(engine(left, right).disparity_px - result.disparity_px).max() > 1
+        result = engine(left, right)
+    around = [(0, 2), (0, 2), (0, 0)]
+    padded = (np.pad(picture, around, mode="edge") for picture in (left, right))
+    np.testing.assert_allclose(result.disparity_px, expected(*padded)[0][:-2, :-2], atol=1e-4)
 
 
 def test_threads_get_their_own_answers(artifact, rng):

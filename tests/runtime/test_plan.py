@@ -75,7 +75,6 @@ def test_the_size_is_the_one_that_max_disparity_runs(size, near_m, focal_px, bas
     frame = frame_for(
         size,
         scale=asked.scale_for(size, range_px=REACH_PX),
-        stretch=asked.stretch,
         largest_ratio=asked.largest_ratio(range_px=REACH_PX),
     )
     assert plan.option.inference_size == frame.padded_size

@@ -241,8 +241,7 @@ def _sampling_map(eye: _Eye, frame: Frame) -> NDArray[np.float32]:
     factors = height / frame.size[0], width / frame.size[1]
     scaled = dataclasses.replace(eye, rectified=eye.rectified.scaled(factors))
     across, down = _maps(scaled, size=frame.scaled_size, kind=import_cv2("rectification").CV_32FC1)
-    below = frame.padded_size[0] - frame.top - height
-    right = frame.padded_size[1] - frame.left - width
-    around = ((frame.top, below), (frame.left, right), (0, 0))
+    below, right = frame.padded_size[0] - height, frame.padded_size[1] - width
+    around = ((0, below), (0, right), (0, 0))
     both: NDArray[np.float32] = np.pad(np.stack([across, down], axis=2), around, mode="edge")
     return both
