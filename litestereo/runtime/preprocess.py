@@ -6,9 +6,9 @@ everywhere. Normalisation is not here: it is inside the artefact's graph.
 Convention: sizes are (height, width). A network takes sides in multiples of 32, so a picture is
 padded below and on the right, by its repeated edge; on the left repeated columns would match what
 the right eye does not see. One that is resized anyway is stretched to the multiples instead, by up
-to a tenth. Resizing costs detail: on the shared pairs padding instead of stretching brought LAS1's
-mean of three families' bad-2 from 6.67 to 6.44 %, and LAS2-M's from 6.13 to 5.94. Both pictures are
-treated alike.
+to a tenth. Resizing costs detail: on the shared pairs padding instead of stretching brought the
+mean of three families' bad-2 from 6.67 to 6.44 % (LAS1) and from 6.13 to 5.94 (LAS2-M), though
+KITTI's D1 rose by 0.2 points. Both pictures are treated alike.
 """
 
 from __future__ import annotations
@@ -265,7 +265,9 @@ def disparity_from_padded(
         nearest = cv2.resize(
             frame.cropped(padded), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
         )
-        np.copyto(disparity, nearest, where=np.abs(disparity - nearest) > _STEP_PX)
+        # By OpenCV, which takes a fifth of NumPy's time here.
+        steps = cv2.compare(cv2.absdiff(disparity, nearest), _STEP_PX, cv2.CMP_GT)
+        cv2.copyTo(nearest, steps, disparity)
     if frame.width_ratio != 1:
         np.divide(disparity, np.float32(frame.width_ratio), out=disparity)
     return disparity
@@ -347,7 +349,7 @@ def _stretched(side: int, whole: int, *, most: float = math.inf) -> int:
 
 
 def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    cv2 = import_cv2("inference at a size that is no multiple of 32, or at another scale")
+    cv2 = import_cv2("inference at another scale")
     smaller = size[0] < image.shape[0]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     resized: NDArray[np.uint8] = cv2.resize(image, size[::-1], interpolation=interpolation)
