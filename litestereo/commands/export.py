@@ -18,6 +18,7 @@ from litestereo.commands.shared import (
     say,
     with_split_size,
 )
+from litestereo.models.registry import REFINER_PASSES
 
 __all__ = ["export_main"]
 
@@ -96,7 +97,7 @@ def export(
         typer.Option(
             min=0, max=4, help="How often the weights' refiner looks, if they have one; 0: never."
         ),
-    ] = 2,
+    ] = REFINER_PASSES,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", show_default="e.g. las1_fp32.onnx", help="File to write."),

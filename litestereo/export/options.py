@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from litestereo.calibration.ranges import RANGE_METHODS, RangeMethod
 from litestereo.errors import ExportError
-from litestereo.models.registry import MODEL_NAMES, SIZE_MULTIPLE
+from litestereo.models.registry import MODEL_NAMES, REFINER_PASSES, SIZE_MULTIPLE
 
 __all__ = [
     "OPSET",
@@ -116,7 +116,7 @@ class ExportOptions:
     width: int | None = None
     precision: Precision = "fp32"
     half_weights: bool = False
-    refiner_passes: int = 2
+    refiner_passes: int = REFINER_PASSES
     exporter: Exporter = "torchscript"
     pair: tuple[Path, Path] | None = None
     gate: bool = True
@@ -162,7 +162,7 @@ class ExportOptions:
         rig = "" if self.rig is None else f"_{self.rig.calibration[0].stem}"
         rest = "_fp16" if self.int8 is not None and self.int8.half else ""
         rest = "_half_weights" if self.half_weights else rest
-        rest += "" if self.refiner_passes == 2 else f"_{self.refiner_passes}_passes"
+        rest += "" if self.refiner_passes == REFINER_PASSES else f"_{self.refiner_passes}_passes"
         return f"{self.model}{rig}{size}_{self.precision}{rest}.onnx"
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from litestereo.models.layers import full_precision
+from litestereo.models.registry import REFINER_PASSES
 
 __all__ = ["Refiner"]
 
@@ -40,7 +41,7 @@ class Refiner(nn.Module):
         passes: how often it looks.
     """
 
-    def __init__(self, *, passes: int = 2) -> None:
+    def __init__(self, *, passes: int = REFINER_PASSES) -> None:
         """Build the three convolutions; at first hardly anything changes.
 
         Args:

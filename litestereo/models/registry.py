@@ -15,6 +15,7 @@ __all__ = [
     "MAX_DISPARITY_PX",
     "MODEL_NAMES",
     "MODEL_SPECS",
+    "REFINER_PASSES",
     "SIZE_MULTIPLE",
     "ModelSpec",
     "model_spec",
@@ -25,6 +26,9 @@ MAX_DISPARITY_PX = 192
 
 DISPARITY_LEVELS = MAX_DISPARITY_PX // 4
 """Channels of the cost volume: one for each disparity of the quarter-size image."""
+
+REFINER_PASSES = 2
+"""How often a refiner looks where nothing else is said."""
 
 SIZE_MULTIPLE = 32
 """Heights and widths must be multiples of this: the pyramid halves them five times."""

@@ -116,6 +116,7 @@ TOPICS = {
             ("litestereo.models", "create load_weights save_weights"),
             ("litestereo.models.registry", "MODEL_NAMES MODEL_SPECS ModelSpec model_spec"),
             ("litestereo.models.registry", "MAX_DISPARITY_PX DISPARITY_LEVELS SIZE_MULTIPLE"),
+            ("litestereo.models.registry", "REFINER_PASSES"),
         ),
     ),
     "training": Topic(
