@@ -19,6 +19,7 @@ __all__ = [
     "FP32_LIMIT_MAX_PX",
     "HALF_WEIGHTS_LIMIT_MEAN_PX",
     "LIMIT_MEAN_CONFIDENCE",
+    "REFINED_LIMIT_P995_PX",
     "ParityCase",
     "ParityReport",
     "compare",
@@ -27,6 +28,11 @@ __all__ = [
 
 FP32_LIMIT_MAX_PX = 1e-3
 """An FP32 graph may differ from torch by this much at its worst pixel: rounding order only."""
+
+REFINED_LIMIT_P995_PX = 1e-3
+"""Of an FP32 graph with a refiner 99.5 % of the pixels may differ by this much. It decides steeply
+between two surfaces, which magnifies rounding at single pixels: on nine real and rendered pairs the
+bundled networks' worst differ by 0.001 to 0.2 px, the 99.5 % by at most 0.00013."""
 
 FP16_LIMIT_MEAN_PX = 0.02
 """An FP16 graph may differ from FP32 torch by this much on average."""
@@ -54,6 +60,7 @@ class ParityCase:
         height: its height in pixels.
         width: its width in pixels.
         max_px: largest difference of disparity, pixels.
+        p995_px: what the absolute difference of disparity is within at 99.5 % of the pixels.
         mean_px: mean absolute difference of disparity, pixels.
         bias_px: mean signed difference of disparity (graph minus torch), pixels.
         max_confidence: largest difference of confidence.
@@ -64,6 +71,7 @@ class ParityCase:
     height: int
     width: int
     max_px: float
+    p995_px: float
     mean_px: float
     bias_px: float
     max_confidence: float
@@ -76,7 +84,7 @@ class ParityReport:
 
     Attributes:
         judge: what computed the graph's side.
-        limit: which figure is limited, "max_px" or "mean_px".
+        limit: which figure is limited, "max_px", "p995_px" or "mean_px".
         limit_px: its limit in pixels.
         cases: one for each pair.
         rounding: of half weights: the graph against the network before they were rounded.
@@ -108,7 +116,7 @@ class ParityReport:
             ExportError: with the figures of every case.
         """
         if not self._is_within:
-            advice = "another --exporter" if self.limit == "max_px" else "FP32 for these weights"
+            advice = "FP32 for these weights" if self.limit == "mean_px" else "another --exporter"
             raise ExportError(
                 f"the graph is not what torch computes, so nothing was written: {self}. Try "
                 f"{advice}, or look at the graph with --skip-gate"
@@ -122,7 +130,8 @@ class ParityReport:
     def __str__(self) -> str:
         """Say the figures in one line."""
         figures = "; ".join(
-            f"{c.pair} {c.height}x{c.width}: max {c.max_px:.2e} px, mean {c.mean_px:.2e} px, "
+            f"{c.pair} {c.height}x{c.width}: max {c.max_px:.2e} px, "
+            f"99.5 % within {c.p995_px:.2e} px, mean {c.mean_px:.2e} px, "
             f"confidence mean {c.mean_confidence:.1e}"
             for c in self.cases
         )
@@ -193,14 +202,16 @@ def _case(pair: Pair, ours: tuple[_Map, _Map], reference: tuple[_Map, _Map]) -> 
                 "another --exporter"
             )
     difference = ours[0].astype(np.float64) - reference[0]
+    error = np.abs(difference)
     confidence = np.abs(ours[1].astype(np.float64) - reference[1])
     height, width = pair.size
     return ParityCase(
         pair=pair.name,
         height=height,
         width=width,
-        max_px=float(np.abs(difference).max()),
-        mean_px=float(np.abs(difference).mean()),
+        max_px=float(error.max()),
+        p995_px=float(np.percentile(error, 99.5)),
+        mean_px=float(error.mean()),
         bias_px=float(difference.mean()),
         max_confidence=float(confidence.max()),
         mean_confidence=float(confidence.mean()),

@@ -40,6 +40,7 @@ from litestereo.export.parity import (
     FP16_LIMIT_MEAN_PX,
     FP32_LIMIT_MAX_PX,
     HALF_WEIGHTS_LIMIT_MEAN_PX,
+    REFINED_LIMIT_P995_PX,
     ParityReport,
     compare,
     onnxruntime_outputs,
@@ -54,6 +55,7 @@ from litestereo.export.rectification import (
 )
 from litestereo.export.sensitivity_curve import rename_curve, write_curve
 from litestereo.export.simplify import simplify
+from litestereo.models.las import StereoNetwork
 from litestereo.runtime.files import require_writable
 
 __all__ = ["ExportReport", "export", "for_engines", "fp16_graph", "fp32_graph"]
@@ -327,6 +329,8 @@ def _judge(
         # Of INT8 only the trace is in question here: its own gate allows far more than rounding.
         if options.precision == "int8":
             limit, limit_px = "mean_px", FP16_LIMIT_MEAN_PX
+        elif isinstance(model, StereoNetwork) and model.refiner is not None:
+            limit, limit_px = "p995_px", REFINED_LIMIT_P995_PX
         else:
             limit, limit_px = "max_px", FP32_LIMIT_MAX_PX
         judge, rounding = "ONNX Runtime on the CPU", None

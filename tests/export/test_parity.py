@@ -9,13 +9,15 @@ from litestereo.errors import ExportError, InputError
 from litestereo.export import export_artifact
 from litestereo.export.options import ExportOptions
 from litestereo.export.pairs import gate_pairs, mirrored
-from litestereo.export.parity import ParityCase, ParityReport
+from litestereo.export.parity import REFINED_LIMIT_P995_PX, ParityCase, ParityReport
+from litestereo.runtime.tensorrt.artifact import read_artifact
 
 CASE = ParityCase(
     pair="p",
     height=64,
     width=96,
     max_px=5e-4,
+    p995_px=1e-5,
     mean_px=1e-5,
     bias_px=0.0,
     max_confidence=1e-4,
@@ -42,6 +44,24 @@ def test_one_case_over_a_limit_fails_the_report(change, passed):
         return
     with pytest.raises(ExportError, match=r"nothing was written: .*judged by judge"):
         report.require()
+
+
+@pytest.mark.parametrize(("within_px", "passed"), [(1e-4, True), (2e-3, False)])
+def test_of_a_refined_graph_single_pixels_may_differ(within_px, passed):
+    case = dataclasses.replace(CASE, max_px=0.2, p995_px=within_px)
+    report = ParityReport("judge", "p995_px", REFINED_LIMIT_P995_PX, (case,))
+    assert report.passed is passed
+    assert "99.5 % within" in str(report)
+
+
+@pytest.mark.parametrize(("passes", "limit"), [(2, "p995_px"), (0, "max_px")])
+def test_which_figure_is_limited_goes_by_the_refiner(tmp_path, pair_files, passes, limit):
+    output = tmp_path / "one.onnx"
+    options = ExportOptions("las1", height=64, width=128, pair=pair_files, refiner_passes=passes)
+    export_artifact(options, output=output)
+    judged = read_artifact(output).manifest.parity
+    assert judged["limit"] == limit
+    assert judged["passed"]
 
 
 def test_a_dynamic_artefact_is_judged_at_two_sizes(pair_files):
