@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import torch
 from torch import Tensor, nn
 
-from litestereo.assets import named_file
+from litestereo.assets import bundled_models, named_file
 from litestereo.models import create, load_weights, save_weights
 from litestereo.models.las import StereoNetwork
 from litestereo.models.refiner import Refiner
@@ -35,7 +35,6 @@ from litestereo.training.objective import SMALLER, smaller_answer
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 
-_MODELS = ("las1", "las2_m")
 _SIZE, _CROP = (256, 512), (128, 256)
 _AT_ONCE, _BATCH, _HELD_OUT = 4, 8, 20
 _EMA_DECAY, _ROBUST_PX = 0.998, 1.0
@@ -53,7 +52,7 @@ def main() -> None:
     render.set_defaults(do=_render)
     train = steps.add_parser("train", help="a refiner of one network")
     train.add_argument("files", type=Path, nargs="+", help="what `render` wrote")
-    train.add_argument("--model", choices=_MODELS, required=True)
+    train.add_argument("--model", choices=bundled_models(), required=True)
     train.add_argument("--weights", type=Path, help="of the network (default: bundled)")
     train.add_argument("--new", action="store_true", help="a new refiner, not the weights' own")
     train.add_argument("--passes", type=int, default=1, help="of the refiner (default: 1)")
@@ -93,7 +92,7 @@ def _answers(network: StereoNetwork, pool: dict[str, Tensor]) -> dict[str, Tenso
 
 def _train(given: argparse.Namespace) -> None:
     network = create(given.model)
-    load_weights(network, given.weights or named_file(Path(given.model)))
+    load_weights(network, named_file(given.weights or given.model))
     network.eval()
     own, network.refiner = network.refiner, None
     pools = [torch.load(path, weights_only=True) for path in given.files]

@@ -44,14 +44,6 @@ class NetworkPair:
         """The artefact's inputs by name."""
         return {"left": self.left, "right": self.right}
 
-    def cropped(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the part of a network's map that shows the picture, in the network's pixels.
-
-        Args:
-            padded: (H, W) float32, as the network gave it.
-        """
-        return self.frame.cropped(padded)
-
 
 def network_pair(
     pair: StereoPair,

@@ -135,12 +135,13 @@ def choose_blocks(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     reference = plain_session(dynamic)
-    wanted = [pair.cropped(reference(pair)) for pair in pairs]
+    wanted = [pair.frame.cropped(reference(pair)) for pair in pairs]
 
     def score(names: frozenset[str]) -> dict[str, float]:
         switches = {switch_of(name): np.array(name in names) for name in blocks}
         answers = [
-            pair.cropped(session.run(["disparity"], {**pair.feed, **switches})[0]) for pair in pairs
+            pair.frame.cropped(session.run(["disparity"], {**pair.feed, **switches})[0])
+            for pair in pairs
         ]
         compared = zip(answers, wanted, strict=True)
         return mean_disagreement([disagreement(*maps) for maps in compared]).to_json()

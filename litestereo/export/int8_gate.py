@@ -116,7 +116,7 @@ def judge(pairs: Iterable[HeldOut], *, quantised: Run, reference: Run, words: st
             with_truth += 1
             restored = [disparity_from_padded(one, held.pair.frame) for one in maps]
             truth = restored[0], restored[1], held.truth_px
-        cropped = [held.pair.cropped(one) for one in maps]
+        cropped = [held.pair.frame.cropped(one) for one in maps]
         found.append((held.pair.name, disagreement(cropped[0], cropped[1], truth=truth)))
     mean = mean_disagreement([figures for _, figures in found])
     return GateReport(words, mean, tuple(found), with_truth)

@@ -85,9 +85,11 @@ def _fitted(pictures: StereoPair, *, size: tuple[int, int] | None, name: str) ->
     network says of it is decided by rounding and judges nothing.
     """
     height, width = pictures.left.shape[:2]
-    scale = 1.0 if size is None else max(size[0] / height, size[1] / width)
     if size is None:
+        scale = 1.0
         size = height // MULTIPLE_OF * MULTIPLE_OF, width // MULTIPLE_OF * MULTIPLE_OF
+    else:
+        scale = max(size[0] / height, size[1] / width)
     left, right, frame = padded_pair(pictures.left, pictures.right, scale=scale)
     top, column = ((n - m) // 2 for n, m in zip(frame.scaled_size, size, strict=True))
     left, right = (

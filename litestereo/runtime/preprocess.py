@@ -239,9 +239,8 @@ def map_from_padded(
     if frame.scaled_size == frame.size:
         return np.array(cropped) if copy else cropped
     cv2 = import_cv2("resizing a map to the picture")
-    height, width = frame.size
     resized: NDArray[np.float32] = cv2.resize(
-        cropped, (width, height), interpolation=cv2.INTER_LINEAR
+        cropped, frame.size[::-1], interpolation=cv2.INTER_LINEAR
     )
     return resized
 
@@ -261,9 +260,8 @@ def disparity_from_padded(
     disparity = map_from_padded(padded, frame, copy=copy)
     if frame.scaled_size != frame.size:
         cv2 = import_cv2("resizing a map to the picture")
-        height, width = frame.size
         nearest = cv2.resize(
-            frame.cropped(padded), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+            frame.cropped(padded), frame.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT
         )
         # By OpenCV, which takes a fifth of NumPy's time here.
         steps = cv2.compare(cv2.absdiff(disparity, nearest), _STEP_PX, cv2.CMP_GT)

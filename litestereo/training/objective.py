@@ -177,13 +177,14 @@ class RefinerAlone(nn.Module):
         """
         with torch.no_grad():
             stages = _stages(self._given[0], left, right, autocast=self.autocast)
-            whole = len(left) - 2 * (len(left) // 4)
+            quarter = len(left) // 4
+            whole = len(left) - len(SMALLER) * quarter
             given = [stages.unrefined[:whole]]
-            if whole < len(left):
-                parts = zip(SMALLER, left[whole:].chunk(2), right[whole:].chunk(2), strict=True)
+            if quarter:
+                parts = (picture[whole:].chunk(len(SMALLER)) for picture in (left, right))
                 given += [
-                    smaller_answer(self._given[0], *pairs, share=share, autocast=self.autocast)
-                    for share, *pairs in parts
+                    smaller_answer(self._given[0], *pair, share=share, autocast=self.autocast)
+                    for share, *pair in zip(SMALLER, *parts, strict=True)
                 ]
         refiner = self.network.refiner
         assert refiner is not None

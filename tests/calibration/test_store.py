@@ -74,5 +74,5 @@ def test_a_network_pair_is_scaled_down_and_never_up(calibration):
     assert larger.frame.scaled_size == (64, 128)
     smaller = network_pair(pair, name="a", size=(32, 64))
     assert smaller.frame.scaled_size == (32, 64)
-    inside = larger.cropped(larger.left[..., 0].astype(np.float32))
+    inside = larger.frame.cropped(larger.left[..., 0].astype(np.float32))
     assert np.array_equal(inside, pair.left[..., 0])
