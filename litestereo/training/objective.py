@@ -72,14 +72,7 @@ class TruthLoss:
             stages: the network's answer.
             truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
         """
-        valid = truth_px < MAX_DISPARITY_PX
-        truth_px = torch.where(valid, truth_px, 0.0)
-        weight = valid
-        if self.edge_weight != 1:
-            weight = edge_weights(truth_px, valid, weight=self.edge_weight)
-        if self.labels:
-            near = (stages.disparity.detach() - truth_px).abs() < _LARGEST_LABEL_ERROR_PX
-            weight, valid = weight * near, valid & near
+        truth_px, weight, valid = self._counted(stages.disparity, truth_px)
         coarse_px = 4 * stages.disparity_quarter
         loss = supervised_loss(
             stages.predictions, coarse_px, truth_px, weight, robust_px=self.robust_px
@@ -90,6 +83,31 @@ class TruthLoss:
             loss = loss + self.distribution_weight * entropy
             metrics["cross_entropy"] = entropy.detach()
         return loss, metrics
+
+    def of_disparity(
+        self, disparity_px: Tensor, truth_px: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a disparity alone, and what is watched.
+
+        Args:
+            disparity_px: (B, 1, H, W) float32, pixels.
+            truth_px: same shape; infinite where unknown.
+        """
+        truth_px, weight, valid = self._counted(disparity_px, truth_px)
+        loss = disparity_loss(disparity_px, truth_px, weight, robust_px=self.robust_px)
+        return loss, training_metrics(disparity_px, truth_px, valid)
+
+    def _counted(self, disparity_px: Tensor, truth_px: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a truth that is finite everywhere, how much each pixel counts, and which do."""
+        valid = truth_px < MAX_DISPARITY_PX
+        truth_px = torch.where(valid, truth_px, 0.0)
+        weight = valid
+        if self.edge_weight != 1:
+            weight = edge_weights(truth_px, valid, weight=self.edge_weight)
+        if self.labels:
+            near = (disparity_px.detach() - truth_px).abs() < _LARGEST_LABEL_ERROR_PX
+            weight, valid = weight * near, valid & near
+        return truth_px, weight, valid
 
 
 class Supervised(nn.Module):
@@ -157,7 +175,7 @@ class RefinerAlone(nn.Module):
 
         Args:
             network: has a refiner, which is trained.
-            truth_loss: what is minimised; its other terms are told, but train nothing.
+            truth_loss: what is minimised, of its terms the one of the disparity.
         """
         super().__init__()
         self.network, self.truth_loss = network, truth_loss
@@ -175,21 +193,19 @@ class RefinerAlone(nn.Module):
             right: same of the right camera.
             truth_px: (B, 1, H, W) float32, pixels; infinite where unknown.
         """
+        quarter = len(left) // 4
+        sizes = [len(left) - len(SMALLER) * quarter] + len(SMALLER) * [quarter]
+        whole, *smaller = zip(*(torch.split(x, sizes) for x in (left, right)), strict=True)
         with torch.no_grad():
-            stages = _stages(self._given[0], left, right, autocast=self.autocast)
-            quarter = len(left) // 4
-            whole = len(left) - len(SMALLER) * quarter
-            given = [stages.unrefined[:whole]]
-            if quarter:
-                parts = (picture[whole:].chunk(len(SMALLER)) for picture in (left, right))
-                given += [
-                    smaller_answer(self._given[0], *pair, share=share, autocast=self.autocast)
-                    for share, *pair in zip(SMALLER, *parts, strict=True)
-                ]
+            given = [_stages(self._given[0], *whole, autocast=self.autocast).unrefined]
+            given += [
+                smaller_answer(self._given[0], *pair, share=share, autocast=self.autocast)
+                for share, pair in zip(SMALLER, smaller, strict=True)
+                if quarter
+            ]
         refiner = self.network.refiner
         assert refiner is not None
-        refined = refiner(torch.cat(given), left, right)
-        return self.truth_loss(stages._replace(predictions=(refined,), disparity=refined), truth_px)
+        return self.truth_loss.of_disparity(refiner(torch.cat(given), left, right), truth_px)
 
 
 def smaller_answer(
