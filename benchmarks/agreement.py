@@ -14,9 +14,17 @@ import argparse
 import json
 from pathlib import Path
 
+from needs import leave_without, one_line_errors
+
+from litestereo.packages import TRAIN_PACKAGES
+
+if __name__ == "__main__":
+    leave_without(*TRAIN_PACKAGES, extra="train")
+
 import numpy as np
 
 from litestereo import StereoEngine, __version__
+from litestereo.runtime.files import require_writable, write_atomic
 from litestereo.training.fine_tune import matched_views
 from litestereo.training.pairs import find_training_pairs
 
@@ -28,7 +36,11 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True, help="bundled name or artefact")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
-    sets = {folder.name: find_training_pairs(folder) for folder in given.pairs}
+    folders = {folder.resolve().name: folder for folder in given.pairs}
+    if len(folders) < len(given.pairs):
+        parser.error("two folders have one name, which is all that tells sets apart; rename one")
+    require_writable(given.output)
+    sets = {name: find_training_pairs(folder) for name, folder in folders.items()}
     models = []
     for model in given.model:
         with StereoEngine.load(model) as engine:
@@ -45,8 +57,9 @@ def main() -> None:
             source = engine.manifest.weights_source
         models.append({"weights": source, "sets": figures})
     content = {"what": __doc__.splitlines()[0], "litestereo": __version__, "models": models}
-    given.output.write_text(json.dumps(content, indent=1) + "\n")
+    write_atomic(given.output, f"{json.dumps(content, indent=1)}\n".encode())
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -9,10 +9,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from needs import leave_without, one_line_errors
+
+from litestereo.packages import TRAIN_PACKAGES
+
+if __name__ == "__main__":
+    leave_without(*TRAIN_PACKAGES, extra="train")
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from litestereo.runtime.files import require_writable, write_atomic
 from litestereo.training.scenes.stream import Batch, SceneStream
 from litestereo.training.scenes.textures import load_atlas
 
@@ -40,6 +48,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=30)
     parser.add_argument("--seed", type=int, default=5)
     given = parser.parse_args()
+    if not cv2.haveImageWriter(str(given.output)):
+        parser.error(f"{given.output} is no name of a picture; let it end in .jpg or .png")
+    require_writable(given.output)
     stream = SceneStream(
         load_atlas(given.textures, device="cpu", size=256),
         batch=_BATCH,
@@ -53,8 +64,11 @@ def main() -> None:
         tiles += [_tile(batch, index) for index in range(_BATCH)]
     rows = [np.concatenate(tiles[i : i + _COLUMNS], 1) for i in range(0, given.count, _COLUMNS)]
     whole = [row for row in rows if row.shape == rows[0].shape]
-    cv2.imwrite(str(given.output), np.concatenate(whole), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 82]
+    _, content = cv2.imencode(given.output.suffix, np.concatenate(whole), quality)
+    write_atomic(given.output, content.tobytes())
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

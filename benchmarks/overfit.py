@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from needs import leave_without
+from needs import leave_without, one_line_errors
 
 from litestereo.packages import TRAIN_PACKAGES
 
@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 import torch
 
+from litestereo.runtime.files import require_writable, write_atomic
 from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch, SceneStream
 from litestereo.training.scenes.textures import load_atlas
@@ -56,21 +57,24 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    options = TrainOptions(
-        output=Path(tempfile.gettempdir()) / "none",  # nothing is written
-        model=given.model,
-        steps=given.steps,
-        batch=_BATCH,
-        height=_SIZE[0],
-        width=_SIZE[1],
-        max_disparity_px=_MAX_DISPARITY_PX,
-        texture_size=_TEXELS,
-        peak_learning_rate=given.learning_rate,
-        warm_up=0.05,
-        weight_decay=0.0,
-        compile_renderer=False,
-    )
-    run = make_run(options)
+    if given.output:
+        require_writable(given.output)
+    with TemporaryDirectory() as empty:  # without a state to go on from
+        options = TrainOptions(
+            output=Path(empty),
+            model=given.model,
+            steps=given.steps,
+            batch=_BATCH,
+            height=_SIZE[0],
+            width=_SIZE[1],
+            max_disparity_px=_MAX_DISPARITY_PX,
+            texture_size=_TEXELS,
+            peak_learning_rate=given.learning_rate,
+            warm_up=0.05,
+            weight_decay=0.0,
+            compile_renderer=False,
+        )
+        run = make_run(options)
     atlas = load_atlas(None, device="cpu", size=_TEXELS)
     pairs = SceneStream(
         atlas, batch=_PAIRS, size=_SIZE, seed=1, max_disparity_px=_MAX_DISPARITY_PX
@@ -97,9 +101,11 @@ def main() -> int:
             break
     result = {"model": given.model, "target_px": given.target, "reached": mean < given.target}
     if given.output:
-        given.output.write_text(json.dumps({**result, "log": log}, indent=1) + "\n")
+        text = json.dumps({**result, "log": log}, indent=1)
+        write_atomic(given.output, f"{text}\n".encode())
     return 0 if mean < given.target else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with one_line_errors():
+        raise SystemExit(main())

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
-from needs import leave_without
+from needs import leave_without, one_line_errors
 
 if __name__ == "__main__":
     leave_without("torch", "safetensors", extra="train", opencv=True)
@@ -26,10 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from litestereo.assets import bundled_models, named_file
+from litestereo.errors import InputError
 from litestereo.models import create, load_weights, save_weights
 from litestereo.models.las import StereoNetwork
 from litestereo.models.refiner import Refiner
 from litestereo.models.registry import MAX_DISPARITY_PX
+from litestereo.runtime.files import require_writable
 from litestereo.training.loss import disparity_loss
 from litestereo.training.objective import SMALLER, smaller_answer
 from litestereo.training.scenes.stream import SceneStream
@@ -49,7 +52,7 @@ def main() -> None:
     render.add_argument("--pairs", type=int, default=300, help="default: 300")
     render.add_argument("--seed", type=int, required=True, help="of the scenes")
     render.add_argument("-o", "--output", type=Path, required=True, help="a .pt file")
-    render.set_defaults(do=_render)
+    render.set_defaults(do=_render, suffix=".pt")
     train = steps.add_parser("train", help="a refiner of one network")
     train.add_argument("files", type=Path, nargs="+", help="what `render` wrote")
     train.add_argument("--model", choices=bundled_models(), required=True)
@@ -60,20 +63,33 @@ def main() -> None:
     train.add_argument("--steps", type=int, default=6000, help="default: 6000, of 8 crops")
     train.add_argument("--seed", type=int, default=0, help="of weights and crops (default: 0)")
     train.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
-    train.set_defaults(do=_train)
+    train.set_defaults(do=_train, suffix=".safetensors")
     given = parser.parse_args()
+    if given.output.suffix != given.suffix:
+        parser.error(f"{given.output} has to end in {given.suffix}")
+    require_writable(given.output)
     given.do(given)
 
 
+def _check_count(pairs: int, source: str) -> None:
+    if pairs <= _HELD_OUT:
+        raise InputError(
+            f"{source} has {pairs} pairs; need more than {_HELD_OUT}, as so many are held out: "
+            "render them with --pairs"
+        )
+
+
 def _render(given: argparse.Namespace) -> None:
+    _check_count(given.pairs, str(given.output))
     atlas = load_atlas(given.textures, device="cpu")
     stream = SceneStream(atlas, batch=_AT_ONCE, size=_SIZE, seed=given.seed, compiled=True)
     kept: dict[str, list[Tensor]] = {"left": [], "right": [], "truth": []}
-    for _ in range(given.pairs // _AT_ONCE):
+    for _ in range(math.ceil(given.pairs / _AT_ONCE)):
         batch = stream.next()
         kept["left"].append(batch.left.round().byte())
         kept["right"].append(batch.right.round().byte())
         kept["truth"].append(batch.disparity_px.half())
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     torch.save({name: torch.cat(values) for name, values in kept.items()}, given.output)
 
 
@@ -91,11 +107,13 @@ def _answers(network: StereoNetwork, pool: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def _train(given: argparse.Namespace) -> None:
+    pools = [torch.load(path, weights_only=True) for path in given.files]
+    for path, pool in zip(given.files, pools, strict=True):
+        _check_count(len(pool["left"]), str(path))
     network = create(given.model)
     load_weights(network, named_file(given.weights or given.model))
     network.eval()
     own, network.refiner = network.refiner, None
-    pools = [torch.load(path, weights_only=True) for path in given.files]
     pools = [{**pool, **_answers(network, pool)} for pool in pools]
     names = ("left", "right", "whole", "smaller", "truth")
     seen = [torch.cat([pool[name][:-_HELD_OUT] for pool in pools]) for name in names]
@@ -184,4 +202,5 @@ def _figures(refiner: Refiner, pool: list[Tensor]) -> dict[str, dict[str, float]
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

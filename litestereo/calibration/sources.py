@@ -133,20 +133,23 @@ class CandidateList:
 
 
 def _folder_pairs(folder: Path) -> list[PairSource]:
-    """Return the pairs in a folder and those below it, in order of their paths."""
-    found, depth = [], BitDepth()
+    """Return the pairs in a folder and those below it, in order of their paths.
+
+    They are named by the folder and their path in it.
+    """
+    found, depth, named = [], BitDepth(), Path(folder.resolve().name)
     for root, folders, files in os.walk(folder):
         if _is_an_eye(Path(root)):
             folders.clear()
             continue
         folders.sort()
-        found += _pictures_of(Path(root), files, depth)
+        home = named / Path(root).relative_to(folder)
+        found += _pictures_of(Path(root), files, home, depth)
         for left, right in _FOLDER_NAMES:
             if left in folders and right in folders and _has_pictures(Path(root, left)):
                 # Each recording counts its frames from 0 anew.
                 for pair in find_pairs(str(Path(root, left)), str(Path(root, right))):
-                    name = "/".join([*Path(root).parts[-2:], pair.name])
-                    found.append(replace(pair, name=name))
+                    found.append(replace(pair, name=(home / pair.name).as_posix()))
     return found
 
 
@@ -158,7 +161,9 @@ def _is_an_eye(folder: Path) -> bool:
     )
 
 
-def _pictures_of(folder: Path, files: Sequence[str], depth: BitDepth) -> list[PairSource]:
+def _pictures_of(
+    folder: Path, files: Sequence[str], home: Path, depth: BitDepth
+) -> list[PairSource]:
     pictures = {
         Path(name).stem: folder / name
         for name in sorted(files)
@@ -169,7 +174,7 @@ def _pictures_of(folder: Path, files: Sequence[str], depth: BitDepth) -> list[Pa
         if not {left, right} <= pictures.keys():
             continue
         if left not in numbered or numbered == {left, right}:
-            name = "/".join([*folder.parts[-2:], pictures[left].stem])
+            name = (home / left).as_posix()
             return [PairSource(name, pictures[left], pictures[right], depth)]
     return []
 

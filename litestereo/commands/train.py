@@ -183,7 +183,7 @@ def train(
     Prints the last line of the log as JSON, or with --fine-tune what was gained; the averaged
     weights are in weights.safetensors, the best ones of --validate in best.safetensors.
     """
-    from litestereo.assets import named_file
+    from litestereo.assets import bundled_models, named_file
     from litestereo.training.options import Refining, Stage, TrainOptions
 
     if fine_tune and (stage != "supervised" or pairs or teacher or perturb):
@@ -191,6 +191,12 @@ def train(
             "--fine-tune chooses its stage by the ground truth of its folder, and always perturbs; "
             "leave --stage, --pairs, --teacher and --perturb out"
         )
+    if profile and fine_tune:
+        raise InputError(
+            "--profile is of scenes, and --fine-tune trains on pairs; leave one of them out"
+        )
+    if fine_tune and not weights and model in bundled_models():
+        weights = Path(model)
     given = {
         "steps": steps,
         "batch": batch,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.assets import artifact_path
+from litestereo.assets import bundled_artifact, bundled_models, no_weights_for
 from litestereo.benchmarks.datasets import Found
 from litestereo.benchmarks.evaluate import evaluate
 from litestereo.benchmarks.matchers import TorchMatcher
@@ -71,9 +71,9 @@ def fine_tune(
 ) -> FineTuneResult:
     """Adapt `options.weights` (None: the bundled ones) to the pairs below `folder`.
 
-    With ground truth where every pair has it, else by self-distillation. Under torchrun each
-    process trains; the first one judges. `weights.safetensors` in the output folder is what is
-    kept.
+    With ground truth where every pair has it, else by self-distillation. Under torchrun all
+    processes train and judge; the first one writes. `weights.safetensors` in the output folder is
+    what is kept.
 
     Args:
         options: of the run.
@@ -81,7 +81,9 @@ def fine_tune(
         watch: is told each line that is written.
 
     Raises:
-        TrainingError: fewer than three pairs, or all of one scene.
+        TrainingError: fewer than three pairs, or all of one scene, or one that is held out cannot
+            be scored; no weights are given or bundled; something that needs ground truth is asked
+            for where not all pairs have it.
         LiteStereoError: weights or pictures cannot be used.
     """
     scenes = find_training_pairs(folder)
@@ -90,11 +92,16 @@ def fine_tune(
             f"{folder} holds {len(scenes)} pairs; fine-tuning needs at least {_MINIMUM_PAIRS}, as "
             "a fifth is held out to judge"
         )
-    options = replace(options, weights=options.weights or artifact_path(options.model))
+    if options.weights is None and options.model not in bundled_models():
+        raise TrainingError(
+            f"{no_weights_for(options.model)}; give its checkpoint with --weights FILE"
+        )
+    options = replace(options, weights=options.weights or bundled_artifact(options.model))
     known = all(scene.truth is not None for scene in scenes)
     asked = {
         "--edge-weight": options.edge_weight != 1,
         "--distribution-weight": options.distribution_weight != 0,
+        "--refiner": options.refiner is not None,
     }
     for name, is_asked in asked.items():
         if is_asked and not known:
@@ -104,20 +111,21 @@ def fine_tune(
             )
     trained, judges = held_out(scenes)
     with joined_group() as group:
-        if known:
-            run = make_truth_run(options, trained, group=group, watch=watch)
-        else:
-            run = make_self_run(options, trained, group=group, watch=watch)
-        run.go()
         old = start_network(options.model, options.weights).to(group.device).eval()
+
+        def judged(network: StereoNetwork) -> dict[str, float]:
+            with exact_float32():
+                if known:
+                    return _with_truth(network, judges)
+                return _without_truth(network, judges, old=old)
+
+        before = judged(old)  # first, as training may take hours and a judge be unreadable
+        make = make_truth_run if known else make_self_run
+        run = make(options, trained, group=group, watch=watch)
+        run.go()
         new = run.average.network(run.network)
-        with exact_float32():
-            if known:
-                before, after = (_with_truth(network, judges) for network in (old, new))
-                better = after["epe"] < before["epe"]
-            else:
-                before, after = (_without_truth(network, judges, old=old) for network in (old, new))
-                better = agrees_better(before, after)
+        after = judged(new)
+        better = after["epe"] < before["epe"] if known else agrees_better(before, after)
         path = options.output / "weights.safetensors"
         if group.rank == 0:
             shutil.copyfile(path, options.output / "adapted.safetensors")
@@ -138,16 +146,20 @@ def _with_truth(network: StereoNetwork, scenes: Sequence[Scene]) -> dict[str, fl
     """Return the means over scenes of EPE (px), bad-2 and D1 (%), as `stereo-eval` has them.
 
     Raises:
-        TrainingError: no scene can be scored.
+        TrainingError: a scene cannot be scored.
     """
     report = evaluate(TorchMatcher(network), Found(tuple(scenes), ()))
     parts = [part for scene in report.scenes if (part := scene.regions["all"]) is not None]
     mean = mean_metrics(parts) if parts else None
-    if mean is None or mean.epe is None or mean.bad_2 is None or mean.d1 is None:
-        problems = "; ".join(f"{scene.name}: {scene.problem}" for scene in report.broken)
+    if report.broken:
+        first = report.broken[0]
         raise TrainingError(
-            f"no pair that is held out can be scored ({problems or 'no truth'}); give pairs whose "
-            "last fifth can be read"
+            f"{len(report.broken)} pairs that are held out cannot be scored ({first.name}: "
+            f"{first.problem}); mend or remove them"
+        )
+    if mean is None or mean.epe is None or mean.bad_2 is None or mean.d1 is None:
+        raise TrainingError(
+            "no pair that is held out has a known disparity; give pairs whose last fifth has some"
         )
     return {"epe": round(mean.epe, 4), "bad_2": round(mean.bad_2, 3), "d1": round(mean.d1, 3)}
 

@@ -17,11 +17,14 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch import Tensor
 
+from litestereo.errors import TrainingError
+
 __all__ = ["Group", "joined_group"]
 
 _T = TypeVar("_T")
 # One process may label pairs for hours while the others wait.
 _PATIENCE = timedelta(hours=12)
+_OF_TORCHRUN = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def _default_device() -> torch.device:
@@ -94,10 +97,18 @@ class Group:
 
 @contextmanager
 def joined_group() -> Iterator[Group]:
-    """Join torchrun's group where there is one, and leave it afterwards."""
+    """Join torchrun's group where there is one, and leave it afterwards.
+
+    Raises:
+        TrainingError: something else than torchrun has set RANK.
+    """
     if "RANK" not in os.environ:
         yield Group()
         return
+    if missing := [name for name in _OF_TORCHRUN if name not in os.environ]:
+        raise TrainingError(
+            f"RANK is set, but not {', '.join(missing)}; start with torchrun, or unset RANK"
+        )
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)

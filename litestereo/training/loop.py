@@ -30,14 +30,7 @@ from litestereo.training.options import TrainOptions
 from litestereo.training.scenes.stream import Batch
 from litestereo.training.schedule import Schedule
 from litestereo.training.split import check_apart
-from litestereo.training.state import (
-    Average,
-    Progress,
-    Statistics,
-    load_state,
-    remove_leftovers,
-    save_state,
-)
+from litestereo.training.state import Average, Progress, Statistics, load_state, save_state
 from litestereo.training.validate import Validator
 
 if TYPE_CHECKING:
@@ -105,6 +98,7 @@ class TrainingRun:
         self.identity = identity_of(options, pairs)
         self.done = self._restored()
         self.schedule = Schedule(options, step=self.done.step, progress=self.done.share)
+        self.rate = self.schedule.rate
         self.source = source(self.done.step)
         self.module = objective(network, self.done.step)
         self.gradients = self._gradients_of(self.module)
@@ -151,7 +145,6 @@ class TrainingRun:
         """
         if self.group.rank == 0:
             self.options.output.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.options.output)
         options = self.options
         with Journal(options, self.group, self.done, watch=self.watch) as journal:
             if self.schedule.progress >= 1:
@@ -170,6 +163,7 @@ class TrainingRun:
             while not self._ends():
                 if self._validation_due:
                     self._validate(journal)
+                    self._save(journal)  # else, after a kill, worse weights would be the best
                 loss, metrics = last = self.advance(source.next())
                 if self.done.step == journal.first + 1:
                     float(loss)  # waits for the GPU
@@ -179,11 +173,11 @@ class TrainingRun:
                     begun = time.monotonic()
                 if self.done.step % options.log_every == 0 or journal.is_silent:
                     self._check_skipped()
-                    journal.step(loss, metrics, rate=self.schedule.rate)
+                    journal.step(loss, metrics, rate=self.rate)
                 if time.monotonic() - self.saved > options.checkpoint_seconds:
                     self._save(journal)
             if last is not None and journal.last["step"] < self.done.step:
-                journal.step(*last, rate=self.schedule.rate)
+                journal.step(*last, rate=self.rate)
             self._validate(journal)
             self._save(journal)
             journal.finish()
@@ -229,9 +223,10 @@ class TrainingRun:
         Args:
             batch: this process's pairs, on its device.
         """
+        self.rate = self.schedule.rate
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.schedule.rate
+                group["lr"] = self.rate
         layout = torch.channels_last
         left = batch.left.contiguous(memory_format=layout)
         right = batch.right.contiguous(memory_format=layout)

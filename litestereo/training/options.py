@@ -19,6 +19,9 @@ Stage = Literal["supervised", "self", "real"]
 Refining = Literal["beside", "alone"]
 """A refiner trained beside the network, or alone, while the network stays as it is."""
 
+# The seeds of steps and processes, made of a run's, have to fit 64 bits.
+_SEEDS = 2**32
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainOptions:
@@ -146,6 +149,8 @@ class TrainOptions:
             raise TrainingError(f"edge weight {self.edge_weight} must be 0.1 to 100; 1 is neutral")
         if not 16 <= self.max_disparity_px <= 191:
             raise TrainingError(f"largest disparity {self.max_disparity_px} must be 16 to 191 px")
+        if not 0 <= self.seed < _SEEDS:
+            raise TrainingError(f"seed {self.seed} must be 0 to {_SEEDS - 1}")
         if self.minutes is not None and self.minutes <= 0:
             raise TrainingError(f"minutes {self.minutes} must be above 0")
         if self.fit_schedule and self.minutes is None:
@@ -185,6 +190,11 @@ class TrainOptions:
             raise TrainingError(
                 "--distribution-weight needs known disparities, and this stage has none; leave it "
                 "out, or train on scenes"
+            )
+        if no_truth and self.refiner:
+            raise TrainingError(
+                "--refiner needs known disparities, and this stage has none; leave it out, or "
+                "train on scenes"
             )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,42 @@ from litestereo.benchmarks.scenes import Scene
 from litestereo.calibration.options import CalibrateOptions
 from litestereo.calibration.sources import find_candidates
 from litestereo.errors import CalibrationError, InputError, TrainingError
+from litestereo.runtime.decode import PICTURE_MOST_BYTES
+from litestereo.runtime.image_header import size_from_header
 from litestereo.runtime.opencv import import_cv2
+from litestereo.runtime.reading import read_file
 from litestereo.training.perturb import perturb
 from litestereo.training.scenes.random import Draw
 from litestereo.training.scenes.stream import Batch
 
-__all__ = ["PairStream", "crop_size", "find_training_pairs"]
+__all__ = ["PairStream", "crop_size", "find_training_pairs", "sound_scenes"]
 
 _READERS = 8
 _READ_AHEAD = 3
 _MULTIPLE = 32
+# Of pairs in no data set's layout: a folder's own name would change when it is moved.
+_BARE_SET = "pairs"
 _Crop = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
+
+
+def sound_scenes(*folders: Path) -> tuple[Scene, ...]:
+    """Return the scenes below `folders`, sorted by set and name; none is left out.
+
+    Args:
+        folders: in the layouts of `stereo-eval`.
+
+    Raises:
+        InputError: a folder holds no scene.
+        TrainingError: a scene does not say what its files are.
+    """
+    found = find_scenes(*folders)
+    if found.broken:
+        first = found.broken[0]
+        raise TrainingError(
+            f"{len(found.broken)} scenes cannot be read ({first.name}: {first.problem}); mend or "
+            "remove them"
+        )
+    return found.scenes
 
 
 def find_training_pairs(folder: Path) -> tuple[Scene, ...]:
@@ -40,10 +65,12 @@ def find_training_pairs(folder: Path) -> tuple[Scene, ...]:
         folder: searched at any depth.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: there is none, or a scene does not say what its files are.
     """
+    if not folder.is_dir():
+        raise TrainingError(f"there is no folder {folder}; check the path")
     try:
-        scenes = find_scenes(folder).scenes
+        scenes = sound_scenes(folder)
     except InputError:
         scenes = ()
     if scenes:
@@ -56,40 +83,66 @@ def find_training_pairs(folder: Path) -> tuple[Scene, ...]:
             "beside right.png, or folders left and right"
         ) from error
     return tuple(
-        Scene(source.name, folder.name, source.left, source.right)
+        Scene(source.name.partition("/")[2], _BARE_SET, source.left, source.right)
         for source in found.pairs
         if source.right is not None
     )
 
 
-def crop_size(scenes: Sequence[Scene], size: tuple[int, int]) -> tuple[int, int]:
+def crop_size(
+    scenes: Sequence[Scene],
+    size: tuple[int, int],
+    *,
+    note: Callable[[str], object] = lambda _: None,
+) -> tuple[int, int]:
     """Return `size`, made smaller where a picture is smaller, in multiples of 32.
 
     Args:
-        scenes: whose pictures are read.
+        scenes: whose pictures are asked for their size.
         size: (height, width) that is wanted.
+        note: told in words where crops become smaller.
 
     Raises:
         TrainingError: a picture is smaller than 64x64.
     """
-    height, width = size
-    for scene in scenes:
-        picture = scene.load_pair()[0]
-        height = min(height, picture.shape[0] // _MULTIPLE * _MULTIPLE)
-        width = min(width, picture.shape[1] // _MULTIPLE * _MULTIPLE)
-    if min(height, width) < 2 * _MULTIPLE:
+    sizes = {scene.left: _size(scene) for scene in scenes}
+    if smaller := _smaller(sizes, (2 * _MULTIPLE, 2 * _MULTIPLE)):
         raise TrainingError(
-            "pictures are smaller than 64x64, which no network here can learn from; "
-            "give larger ones"
+            f"{smaller}, which no network here can learn from; remove them or give larger ones"
         )
+    height, width = (
+        min([wanted, *(each[axis] // _MULTIPLE * _MULTIPLE for each in sizes.values())])
+        for axis, wanted in enumerate(size)
+    )
+    if smaller := _smaller(sizes, size):
+        note(f"{smaller}: crops are {height}x{width}")
     return height, width
+
+
+def _size(scene: Scene) -> tuple[int, int]:
+    content = read_file(scene.left, most_bytes=PICTURE_MOST_BYTES)
+    # What has no header that is known here cannot be read either, and reading it says so.
+    height, width = size_from_header(content) or scene.load_pair()[0].shape[:2]
+    return height, width
+
+
+def _smaller(sizes: Mapping[Path, tuple[int, int]], size: tuple[int, int]) -> str:
+    """Say which pictures are smaller than `size`; nothing where none is."""
+    small = [path for path, each in sizes.items() if each[0] < size[0] or each[1] < size[1]]
+    if not small:
+        return ""
+    first = "x".join(map(str, sizes[small[0]]))
+    return (
+        f"{len(small)} of {len(sizes)} pictures are smaller than {size[0]}x{size[1]} "
+        f"({small[0]} is {first})"
+    )
 
 
 class PairStream:
     """Draw crops of pairs for ever; equal seeds give equal batches.
 
     A crop may be magnified or reduced by up to 1.4, disparities with it. Ground truth that is
-    unknown, or beyond `max_disparity_px` after that, is infinite in the batch.
+    unknown is infinite in the batch.
     """
 
     def __init__(
@@ -128,7 +181,7 @@ class PairStream:
         """Return the next batch.
 
         Raises:
-            InputError: a file cannot be read.
+            InputError: a file cannot be read, or ground truth is of another size than its picture.
         """
         while len(self._waiting) < _READ_AHEAD:
             numbers = range(self._asked, self._asked + self.batch)
@@ -143,10 +196,6 @@ class PairStream:
             left, right, _ = perturb(self._draw, left, right)
         return Batch(left, right, truth[:, None], torch.isfinite(truth[:, None]))
 
-    def close(self) -> None:
-        """Stop reading ahead."""
-        self._pool.shutdown(cancel_futures=True)
-
     def _crop(self, number: int) -> _Crop:
         """Read and crop the pair for sample `number`; every pair comes once in each round."""
         round_number, place = divmod(number, len(self.scenes))
@@ -158,6 +207,12 @@ class PairStream:
         disparity = (
             np.full(left.shape[:2], np.nan, np.float32) if truth is None else truth.disparity_px
         )
+        if scene.truth and disparity.shape != left.shape[:2]:
+            raise InputError(
+                f"{scene.truth.path} is {disparity.shape[0]}x{disparity.shape[1]} but {scene.left} "
+                f"is {left.shape[0]}x{left.shape[1]} (height x width); ground truth needs the size "
+                "of its picture: give the one that was made for it"
+            )
         return _cropped(rng, left, right, disparity, size=self.size)
 
 

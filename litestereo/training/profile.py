@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -24,7 +26,7 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
     """Time the parts of a step of `options`, each alone, after warming up.
 
     Args:
-        options: of the run to look at; nothing is written to its output folder.
+        options: of the run to look at; its output folder is neither read nor written.
         repeats: timed calls of each part; the median counts.
 
     Returns:
@@ -38,7 +40,9 @@ def profile_training(options: TrainOptions, *, repeats: int = 10) -> dict[str, o
     """
     if options.stage != "supervised":
         raise TrainingError("the profile is of stage supervised; leave --stage out")
-    run = make_run(replace(options, minutes=None, fit_schedule=False, validate=()))
+    with TemporaryDirectory() as empty:  # without a state to go on from
+        options = replace(options, output=Path(empty))
+        run = make_run(replace(options, minutes=None, fit_schedule=False, validate=()))
     stream = run.source
     assert isinstance(stream, SceneStream)
     batch = stream.next()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.scenes import Scene
 from litestereo.errors import TrainingError
 from litestereo.models import create, load_weights, model_spec
@@ -24,7 +23,12 @@ from litestereo.training.labels import label_pairs
 from litestereo.training.loop import Source, TrainingRun
 from litestereo.training.objective import RefinerAlone, SelfDistillation, Supervised, TruthLoss
 from litestereo.training.options import TrainOptions
-from litestereo.training.pairs import PairStream, crop_size, find_training_pairs
+from litestereo.training.pairs import (
+    PairStream,
+    crop_size,
+    find_training_pairs,
+    sound_scenes,
+)
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
 from litestereo.training.split import check_apart
@@ -84,12 +88,11 @@ def make_run(
         progress: yields the pairs as they are labelled, such as a bar.
     """
     group = group or Group()
-    torch.manual_seed(options.seed)
     if options.stage == "real":
         assert options.pairs is not None
         scenes = find_training_pairs(options.pairs)
         # The run asks too, but labels may take hours before.
-        check_apart(scenes, find_scenes(*options.validate).scenes if options.validate else ())
+        check_apart(scenes, sound_scenes(*options.validate))
         scenes = _labelled(options, scenes, group, progress)
         return make_truth_run(options, scenes, group=group, watch=watch, labels=True)
     if options.stage == "self":
@@ -126,7 +129,7 @@ def make_truth_run(
         options,
         _start(options, options.weights),
         objective=_supervised(options, group, labels=labels),
-        source=lambda step: _crops(options, scenes, group, step, perturbed=True),
+        source=lambda step: _crops(options, scenes, group, step, watch, perturbed=True),
         pairs=scenes,
         group=group,
         watch=watch,
@@ -160,7 +163,7 @@ def make_self_run(
         if scenes is None:
             return _rendered(options, group, step)
         unlabelled = [Scene(s.name, s.set, s.left, s.right) for s in scenes]
-        return _crops(options, unlabelled, group, step, perturbed=False)
+        return _crops(options, unlabelled, group, step, watch, perturbed=False)
 
     return TrainingRun(
         options,
@@ -191,6 +194,7 @@ def start_network(model: str, weights: Path | None) -> StereoNetwork:
 
 
 def _start(options: TrainOptions, weights: Path | None) -> StereoNetwork:
+    torch.manual_seed(options.seed)
     network = start_network(options.model, weights)
     if options.refiner and network.refiner is None:
         network.refiner = Refiner()
@@ -246,12 +250,19 @@ def _rendered(options: TrainOptions, group: Group, step: int) -> SceneStream:
 
 
 def _crops(
-    options: TrainOptions, scenes: Sequence[Scene], group: Group, step: int, *, perturbed: bool
+    options: TrainOptions,
+    scenes: Sequence[Scene],
+    group: Group,
+    step: int,
+    watch: _Watch,
+    *,
+    perturbed: bool,
 ) -> PairStream:
+    told = watch if group.rank == 0 else _silent
     return PairStream(
         scenes,
         batch=options.batch,
-        size=crop_size(scenes, options.size),
+        size=crop_size(scenes, options.size, note=lambda words: told({"note": words})),
         seed=_seed(options, group, step),
         device=group.device,
         perturbed=perturbed,
@@ -270,6 +281,8 @@ def _labelled(
     with open_teacher(options.teacher, device=group.device.type) as (teacher, sha256):
         share = scenes[group.rank :: group.world]
         shown: _Bar = progress if group.rank == 0 else iter
-        label_pairs(teacher, share, sha256=sha256, folder=folder, progress=shown)
+        labelled = label_pairs(teacher, share, sha256=sha256, folder=folder, progress=shown)
+        if group.world == 1:
+            return labelled
         group.wait()
         return label_pairs(teacher, scenes, sha256=sha256, folder=folder)

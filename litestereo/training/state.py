@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from litestereo.errors import TrainingError
 from litestereo.models.weights import tensors_from
+from litestereo.runtime.files import write_atomic
 from litestereo.training.identity import differences
 
-__all__ = ["Average", "Progress", "Statistics", "load_state", "remove_leftovers", "save_state"]
+__all__ = ["Average", "Progress", "Statistics", "load_state", "save_state"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,7 +41,6 @@ class Progress:
     best_of: str | None = None
 
 
-_PART = ".part"
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
@@ -159,6 +159,9 @@ def save_state(
         average: of its weights.
         progress: what the run has done.
         identity: of the run, as `identity_of` has it.
+
+    Raises:
+        InputError: the place cannot be written; the old state stays.
     """
     state = {
         "model": model.state_dict(),
@@ -167,16 +170,9 @@ def save_state(
         "progress": asdict(progress),
         "identity": dict(identity or {}),
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            # Without this a power cut may leave the new name with nothing in it.
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_atomic(path, content.getvalue(), durable=True)
 
 
 def load_state(
@@ -212,6 +208,9 @@ def load_state(
         model.load_state_dict(state["model"])
         kept = state["optimizers"] if "optimizers" in state else [state["optimizer"]]  # as once
         for optimizer, its in zip(optimizers, kept, strict=True):
+            for group, saved in zip(optimizer.param_groups, its["param_groups"], strict=True):
+                if "fused" in group:  # of this device, not of the one that the run began on
+                    saved["fused"] = group["fused"]
             optimizer.load_state_dict(its)
         values: dict[str, Tensor] = state["average"]
         average.values = {k: values[k] for k in average.values}
@@ -223,14 +222,3 @@ def load_state(
             f"{path} is not a training state of this model ({error}); "
             "remove it or choose another output folder"
         ) from error
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill in the middle of writing left behind; `folder` is this run's alone.
-
-    Args:
-        folder: of a run.
-    """
-    for pattern in (f"*{_PART}", ".*.safetensors.*", ".*.tmp"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)

@@ -53,8 +53,8 @@ def open_teacher(text: str, *, device: str | None = None) -> Iterator[tuple[Teac
     if not path.is_file():
         raise InputError(f"there is no teacher at {path}; give an ONNX file or NAME=WEIGHTS")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not weights and _is_foreign(path):
-        yield ForeignTeacher(path), sha256
+    if not weights and (foreign := _foreign(path)):
+        yield foreign, sha256
         return
     backend = "torch" if weights else "onnxruntime-cpu"
     with open_matcher(
@@ -87,13 +87,17 @@ def _session(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no stubs
         ) from error
 
 
-def _is_foreign(path: Path) -> bool:
+def _foreign(path: Path) -> ForeignTeacher | None:
+    """Open a file; None where it is one of ours, which the runtime opens."""
+    session = _session(path)
     try:
-        return "litestereo" not in _session(path).get_modelmeta().custom_metadata_map
+        if "litestereo" in session.get_modelmeta().custom_metadata_map:
+            return None
     except UnicodeDecodeError as error:
         raise TrainingError(
             f"{path} has metadata that is no text; it is damaged: get it again"
         ) from error
+    return ForeignTeacher(path, session)
 
 
 class ForeignTeacher:
@@ -104,16 +108,17 @@ class ForeignTeacher:
     fixed size gets pictures resized to it; others get them brought to multiples of 32.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, session: Any = None) -> None:  # noqa: ANN401 - no stubs
         """Open the file with ONNX Runtime, on the GPU where its build has one.
 
         Args:
             path: an ONNX file.
+            session: of that file, where it is open already.
 
         Raises:
             TrainingError: it cannot run, or its inputs are not two float NCHW pictures.
         """
-        self._session = _session(path)
+        self._path, self._session = path, session or _session(path)
         try:
             inputs = self._session.get_inputs()
             shapes = [tuple(each.shape) for each in inputs]
@@ -126,6 +131,7 @@ class ForeignTeacher:
             len(inputs) != 2
             or any(each.type not in ("tensor(float)", "tensor(float16)") for each in inputs)
             or any(len(shape) != 4 or shape[1] not in (3, None) for shape in shapes)
+            or any(isinstance(shape[0], int) and shape[0] != 1 for shape in shapes)
         ):
             raise TrainingError(
                 f"{path} takes {[(i.name, i.type, i.shape) for i in inputs]}; a teacher takes two "
@@ -168,5 +174,18 @@ class ForeignTeacher:
             name: np.ascontiguousarray(picture.transpose(2, 0, 1)[None].astype(self._type))
             for name, picture in zip(self._names, (left, right), strict=True)
         }
-        disparity = self._session.run(None, feeds)[0]
-        return np.asarray(disparity, np.float32).reshape(left.shape[:2])
+        height, width = left.shape[:2]
+        try:
+            disparity = np.asarray(self._session.run(None, feeds)[0], np.float32)
+        except Exception as error:
+            raise TrainingError(
+                f"{self._path} does not run on pictures of {height}x{width}: "
+                f"{str(error).splitlines()[0]}; a teacher takes (1, 3, H, W), H and W both fixed "
+                "or any multiple of 32: export it so"
+            ) from error
+        if disparity.shape not in ((1, 1, height, width), (1, height, width)):
+            raise TrainingError(
+                f"{self._path} answers {disparity.shape} to pictures of {height}x{width}; need a "
+                f"disparity, (1, 1, {height}, {width}): export the model with it as first output"
+            )
+        return disparity.reshape(height, width)

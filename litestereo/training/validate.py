@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from litestereo.benchmarks.datasets import Found, find_scenes
+from litestereo.benchmarks.datasets import Found
 from litestereo.benchmarks.evaluate import evaluate
 from litestereo.benchmarks.matchers import TorchMatcher
 from litestereo.benchmarks.report import Group as Scores
@@ -18,6 +18,7 @@ from litestereo.benchmarks.report import group_results
 from litestereo.errors import TrainingError
 from litestereo.training.group import Group
 from litestereo.training.options import TrainOptions
+from litestereo.training.pairs import sound_scenes
 
 if TYPE_CHECKING:
     from litestereo.models.las import StereoNetwork
@@ -59,8 +60,9 @@ class Validator:
 
         Raises:
             InputError: a folder holds no scene.
+            TrainingError: a scene does not say what its files are.
         """
-        self.scenes = find_scenes(*options.validate).scenes if options.validate else ()
+        self.scenes = sound_scenes(*options.validate)
         keys = "\n".join(scene.key for scene in self.scenes)
         self.set_sha256 = hashlib.sha256(keys.encode()).hexdigest()
         self._group = group

@@ -437,10 +437,9 @@ def _teachers() -> list[bytes]:
 
 def _teacher(content: bytes) -> object:
     """Open any ONNX file as the teacher that follows strangers' models; it is not run."""
-    from litestereo.training.teacher import ForeignTeacher, _is_foreign
+    from litestereo.training.teacher import _foreign
 
-    path = _file("teacher.onnx", content)
-    return ForeignTeacher(path) if _is_foreign(path) else None
+    return _foreign(_file("teacher.onnx", content))
 
 
 def _roofline(content: bytes) -> object:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from tiny_run import tiny_run
 
 from litestereo.cli import train_main
 from litestereo.errors import TrainingError
@@ -65,7 +66,7 @@ def test_stops_goes_on_and_ends(tmp_path):
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     model = create("las1")
     load_weights(model, tmp_path / "weights.safetensors")
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*tmp"))
 
 
 def test_on_a_cpu_it_says_at_once_that_it_is_slow_and_how_slow(tmp_path):
@@ -97,11 +98,11 @@ def test_a_killed_run_goes_on_from_its_state(tmp_path, moment):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     log, state = tmp_path / "log.jsonl", tmp_path / "state.pt"
-    writing = tmp_path / f"state.pt.{process.pid}.part"
+    writing = tmp_path / ".state.pt.tmp"
     _wait_until(lambda: log.exists() and len(log.read_text().splitlines()) >= 2)
     _wait_until(state.exists)
     if moment == "while writing":
-        _wait_until(lambda: writing.exists() and writing.stat().st_size > 10_000_000)
+        _wait_until(lambda: _size(writing) > 10_000_000)
     elif moment == "after writing":
         before = state.stat().st_mtime_ns
         _wait_until(lambda: state.stat().st_mtime_ns != before)
@@ -115,7 +116,14 @@ def test_a_killed_run_goes_on_from_its_state(tmp_path, moment):
     assert result["step"] == done + 2
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     assert steps == list(range(1, done + 3))
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*tmp"))
+
+
+def _size(path):
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _wait_until(true, *, seconds=120):
@@ -179,12 +187,13 @@ def test_command_refuses_a_bad_size(capsys, tmp_path):
 
 
 def test_profile_times_every_part(tmp_path):
-    options = TrainOptions(output=tmp_path / "none", **TINY)
+    (tmp_path / "state.pt").write_bytes(b"of another run")
+    options = TrainOptions(output=tmp_path, **TINY)
     result = profile_training(options, repeats=1)
     assert result["scenes_ms"] >= result["render_ms"] * 0.5
     assert result["training_pairs_per_s"] < result["scene_pairs_per_s"]
     assert 0 < result["optimizers_ms"] < result["network_ms"]
-    assert not options.output.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
 
 def test_a_schedule_fits_its_sitting(tmp_path, monkeypatch):
@@ -233,16 +242,22 @@ def test_a_resumed_log_has_each_step_once(tmp_path):
     train(TrainOptions(output=tmp_path, steps=2, **TINY))
     log = tmp_path / "log.jsonl"
     log.write_text(log.read_text() + '{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
-    (tmp_path / "state.pt.123.part").write_bytes(b"half")
     train(TrainOptions(output=tmp_path, steps=4, **TINY))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert not list(tmp_path.glob("*.part"))
     told = []
     train(TrainOptions(output=tmp_path, steps=4, **TINY), watch=told.append)
     assert any(
         "is finished; to go on, choose another folder" in each.get("note", "") for each in told
     )
+
+
+def test_the_log_has_the_rate_of_its_step(tmp_path):
+    run = tiny_run(tmp_path, steps=4, log_every=1, warm_up=0.5)
+    run.go()
+    rates = [learning_rate(run.options, progress=step / 4) for step in range(4)]
+    logged = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["learning_rate"] for line in logged] == pytest.approx(rates)
 
 
 def test_the_record_is_what_the_committed_ones_are(tmp_path):

@@ -18,7 +18,7 @@ from litestereo.errors import LiteStereoError, TrainingError
 from litestereo.models import create, load_weights, save_weights
 from litestereo.models.refiner import Refiner
 from litestereo.training.fine_tune import agrees_better, fine_tune
-from litestereo.training.group import Group
+from litestereo.training.group import Group, joined_group
 from litestereo.training.labels import consistent, label_pairs, masked_label, near_edge
 from litestereo.training.loss import (
     disparity_loss,
@@ -405,19 +405,20 @@ def test_labels_are_made_once_and_belong_to_pictures_and_teacher(tmp_path, bare)
 # --- teachers
 
 
-def write_foreign(path, *, names=("left", "right"), size=("h", "w"), kind=1):
+def write_foreign(path, *, names=("left", "right"), size=("h", "w"), kind=1, batch=1, channels=1):
     """Write a network that answers the mean of its left picture over channels."""
     onnx = pytest.importorskip("onnx")
     helper = onnx.helper
-    inputs = [helper.make_tensor_value_info(n, kind, [1, 3, *size]) for n in names]
+    inputs = [helper.make_tensor_value_info(n, kind, [batch, 3, *size]) for n in names]
     left = next((n for n in names if "left" in n), names[0])
     right = next(n for n in names if n != left)
     nodes = [
         helper.make_node("ReduceMean", [left], ["mean"], axes=[1], keepdims=1),
         helper.make_node("ReduceMean", [right], ["other"], axes=[1], keepdims=1),
-        helper.make_node("Sub", ["mean", "other"], ["disp"]),
+        helper.make_node("Sub", ["mean", "other"], ["one"]),
+        helper.make_node("Concat", ["one"] * channels, ["disp"], axis=1),
     ]
-    output = helper.make_tensor_value_info("disp", kind, [1, 1, *size])
+    output = helper.make_tensor_value_info("disp", kind, [batch, channels, *size])
     graph = helper.make_graph(nodes, "foreign", inputs, [output])
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
@@ -442,9 +443,39 @@ def test_a_foreign_model_of_fixed_size_answers_in_the_pictures_pixels(tmp_path):
     assert np.allclose(ForeignTeacher(path)(left, right), 30 * 4)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"size": (50, "w")}, r"does not run on pictures of 64x96: .*; a teacher takes"),
+        ({"channels": 2}, r"answers \(1, 2, 64, 96\) to pictures of 64x96; need a disparity"),
+    ],
+)
+def test_a_foreign_model_of_another_form_is_told_what_a_teacher_answers(tmp_path, given, message):
+    path = write_foreign(tmp_path / "foreign.onnx", **given)
+    picture = np.zeros((64, 96, 3), np.uint8)
+    with (
+        open_teacher(str(path)) as (teacher, _),
+        pytest.raises(TrainingError, match=r"foreign\.onnx " + message),
+    ):
+        teacher(picture, picture)
+
+
+def test_a_foreign_model_is_opened_once(tmp_path, monkeypatch):
+    import onnxruntime
+
+    opened, session = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *a, **k: opened.append(1) or session(*a, **k)
+    )
+    with open_teacher(str(write_foreign(tmp_path / "foreign.onnx"))):
+        assert len(opened) == 1
+
+
 def test_what_is_no_stereo_model_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="two float tensors"):
         ForeignTeacher(write_foreign(tmp_path / "f.onnx", kind=6))
+    with pytest.raises(TrainingError, match="two float tensors"):
+        ForeignTeacher(write_foreign(tmp_path / "f.onnx", batch=2))
     with pytest.raises(LiteStereoError, match=r"none\.onnx"), open_teacher("none.onnx"):
         pass
     broken = tmp_path / "broken.onnx"
@@ -508,6 +539,10 @@ def test_crops_move_truth_with_the_pictures(known):
 def test_a_folder_without_pairs_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="holds no stereo pairs"):
         find_training_pairs(tmp_path)
+    with pytest.raises(TrainingError, match=r"there is no folder .*nosuch"):
+        find_training_pairs(tmp_path / "nosuch")
+    with pytest.raises(TrainingError, match=r"there is no folder .*nosuch"):
+        load_atlas(tmp_path / "nosuch", device="cpu")
 
 
 # --- fine-tuning
@@ -565,10 +600,38 @@ def test_fine_tuning_chooses_its_stage_and_needs_truth_for_weights_on_it(tmp_pat
         assert train_main([*given, *other]) == 1
         told = " ".join(capsys.readouterr().err.split())
         assert "leave --stage, --pairs, --teacher and --perturb out" in told
-    for name in ("--edge-weight", "--distribution-weight"):
-        assert train_main([*given, name, "3"]) == 1
+    asked = {"--edge-weight": "3", "--distribution-weight": "3", "--refiner": "alone"}
+    for name, value in asked.items():
+        assert train_main([*given, name, value]) == 1
         assert f"{name} needs known disparities, and not all pairs" in capsys.readouterr().err
+    assert train_main([*given, "--profile"]) == 1
+    assert "--profile is of scenes" in capsys.readouterr().err
+    assert train_main([*given, "--model", "las2_s"]) == 1
+    assert "give its checkpoint with --weights FILE" in capsys.readouterr().err
     assert not (tmp_path / "run" / "state.pt").exists()
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_a_judge_that_cannot_be_read_is_found_before_training(
+    tmp_path, rendered, monkeypatch, truth
+):
+    folder = write_pairs(tmp_path / "pairs", rendered, truth=truth)
+    right = folder / "scene4" / "right.png"
+    right.write_bytes(right.read_bytes()[:60])
+    for make in ("make_truth_run", "make_self_run"):
+        monkeypatch.setattr(f"litestereo.training.fine_tune.{make}", None)
+    with pytest.raises(LiteStereoError, match=r"scene4/right\.png"):
+        fine_tune(TrainOptions(output=tmp_path / "run", **TINY), folder)
+
+
+def test_equal_seeds_give_a_new_refiner_equal_weights(tmp_path, known, plain):
+    options = TrainOptions(output=tmp_path, weights=plain, refiner="beside", **TINY)
+    scenes = find_training_pairs(known)
+    first, second = (
+        make_truth_run(options, scenes, group=Group()).network.refiner.conv0.weight
+        for _ in range(2)
+    )
+    assert torch.equal(first, second)
 
 
 def test_a_bundled_name_is_taken_as_start_and_teacher(tmp_path, bare, monkeypatch):
@@ -597,7 +660,7 @@ def test_the_distribution_counts_where_scenes_tell_it_if_nothing_is_said(tmp_pat
 def test_to_fine_tune_other_values_are_usual(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("litestereo.commands.train._trained", lambda *given: seen.append(given[0]))
-    other = ["--fine-tune", str(tmp_path), "--weights", "las1"]
+    other = ["--fine-tune", str(tmp_path), "--refiner", "alone"]  # of the bundled weights
     for given in ([], other, [*other, "--robust", "3", "--optimizer", "muon"]):
         with pytest.raises(SystemExit):
             train_main(["-o", str(tmp_path), *given])
@@ -607,6 +670,7 @@ def test_to_fine_tune_other_values_are_usual(tmp_path, monkeypatch):
         ("adamw", 0.0, 8, (320, 640)),
         ("muon", 3.0, 8, (320, 640)),
     ]
+    assert [run.weights for run in seen] == [None, BUNDLED, BUNDLED]
 
 
 def test_agreement_alone_is_no_gain():
@@ -719,11 +783,25 @@ def test_a_killed_labelling_keeps_its_labels(tmp_path, bare):
         ({"refiner": "alone", "stage": "self"}, "--stage supervised"),
         ({"refiner": "alone", "perturb": True}, "without --perturb"),
         ({"refiner": "alone"}, "needs a trained network"),
+        (
+            {"refiner": "beside", "stage": "self", "teacher": "las1", "truth_weight": 0.0},
+            "--refiner needs known disparities",
+        ),
+        ({"seed": -1}, "seed -1 must be 0 to 4294967295"),
+        ({"seed": 2**64}, "must be 0 to 4294967295"),
     ],
 )
 def test_stages_say_what_they_need(tmp_path, change, message):
     with pytest.raises(TrainingError, match=message):
         replace(TrainOptions(output=tmp_path, **TINY), **change)
+
+
+def test_a_rank_without_torchrun_is_refused(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    message = "RANK is set, but not .*WORLD_SIZE.*; start with torchrun, or unset RANK"
+    with pytest.raises(TrainingError, match=message), joined_group():
+        pass
 
 
 def test_a_group_of_one_agrees_with_itself():

@@ -8,11 +8,11 @@ from tiny_run import Source, Tiny, tiny_run
 from torch import nn
 
 from litestereo.benchmarks.scenes import Scene
-from litestereo.errors import TrainingError
+from litestereo.errors import InputError, TrainingError
 from litestereo.training.group import Group
 from litestereo.training.identity import differences, identity_of
 from litestereo.training.options import TrainOptions
-from litestereo.training.state import Average, Statistics
+from litestereo.training.state import Average, Progress, Statistics, load_state, save_state
 
 
 def test_a_batch_that_is_not_finite_changes_nothing_that_is_kept(tmp_path):
@@ -140,3 +140,41 @@ def test_a_state_that_does_not_tell_its_run_goes_on(tmp_path):
     assert tiny_run(tmp_path, steps=2, seed=5, optimizer="adamw", robust_px=0.0).go()["step"] == 2
     with pytest.raises(TrainingError, match="seed was 5"):
         tiny_run(tmp_path, steps=3, seed=6, optimizer="adamw", robust_px=0.0)
+
+
+def test_a_run_of_a_cpu_goes_on_with_the_fused_kernels_of_a_gpu(tmp_path):
+    def parts(*, fused):
+        model = Tiny()
+        adamw = torch.optim.AdamW(model.parameters(), fused=fused)
+        return {"model": model, "optimizers": [adamw], "average": Average(model, decay=0.9)}
+
+    old, new = parts(fused=False), parts(fused=True)
+    for parameter in (*old["model"].parameters(), *new["model"].parameters()):
+        parameter.grad = torch.ones_like(parameter)
+    old["optimizers"][0].step()
+    save_state(tmp_path / "state.pt", **old, progress=Progress(step=1))
+    load_state(tmp_path / "state.pt", **new)
+    (adamw,) = new["optimizers"]
+    before = new["model"].matrix.weight.clone()
+    adamw.found_inf = torch.ones(())
+    adamw.step()
+    assert torch.equal(new["model"].matrix.weight, before)
+
+
+def test_a_state_that_cannot_be_written_is_told_in_words(tmp_path, monkeypatch):
+    run = tiny_run(tmp_path / "run", steps=1)
+    run.go()
+    others = [tmp_path / "run" / name for name in ("film.part", ".notes.tmp")]
+    for path in others:
+        path.write_text("another's")
+    old = run.state_path.read_bytes()
+    again = tiny_run(tmp_path / "run", steps=2)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match=r"cannot write .*state\.pt: No space left"):
+        again.go()
+    assert run.state_path.read_bytes() == old
+    assert all(path.exists() for path in others)

@@ -1,6 +1,7 @@
 """Scores in between compare with each other, and with those of `stereo-eval`."""
 
 import json
+from itertools import chain, repeat
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from litestereo.errors import TrainingError
 from litestereo.training.group import Group
 from litestereo.training.loop import TrainingRun
 from litestereo.training.options import TrainOptions
+from litestereo.training.pairs import find_training_pairs
 from litestereo.training.scenes.stream import Batch
 from litestereo.training.validate import Validator, exact_float32
 
@@ -86,6 +88,44 @@ def test_a_scene_that_breaks_is_no_gain(tmp_path):
         TrainingError, match=r"1 scenes of --validate cannot be scored \(rig/scene1"
     ):
         validator(Constant())
+
+
+def test_a_scene_that_does_not_say_its_files_is_not_left_out(tmp_path):
+    folder = write_set(tmp_path / "set", truths_px=(5, 20))
+    (folder / "scene1" / "meta.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"1 scenes cannot be read \(.*scene1: "):
+        Validator(TrainOptions(output=tmp_path, validate=(folder,)), CPU)
+    with pytest.raises(TrainingError, match="1 scenes cannot be read"):
+        find_training_pairs(folder)
+
+
+def test_a_kill_after_a_validation_lets_no_worse_weights_be_the_best(tmp_path, monkeypatch):
+    folder = write_set(tmp_path / "set", truths_px=(5,))
+    figures = chain([5.0, 2.0], repeat(4.0))
+    monkeypatch.setattr(Validator, "__call__", lambda *_: {"figure": next(figures)})
+
+    class Killed(BaseException):
+        pass
+
+    class Dies(Source):
+        begun = False
+
+        def next(self):
+            if self.begun:
+                raise Killed
+            self.begun = True
+            return super().next()
+
+    given = {"validate": folder, "validate_minutes": 0.0, "steps": 3, "checkpoint_seconds": 1e9}
+    run = constant_run(tmp_path / "run", **given)
+    run.source = Dies()
+    with pytest.raises(Killed):
+        run.go()
+    best = (tmp_path / "run" / "best.safetensors").read_bytes()
+    again = constant_run(tmp_path / "run", **given)
+    assert again.done.best == 2.0
+    again.go()
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == best
 
 
 def test_the_best_is_not_of_other_scenes(tmp_path):

@@ -103,6 +103,6 @@ def _nearest(draw: Draw, batch: int, width: int, bound_px: float) -> Tensor:
 
 
 def _misalignment(draw: Draw, batch: int) -> Tensor:
-    """A third of the rigs are rectified imperfectly: up to about half a pixel."""
+    """A third of the rigs are rectified imperfectly: mostly by less than half a pixel."""
     offset = draw.normal(batch, 2, std=0.25).clamp(-0.6, 0.6)
     return offset * draw.chance(batch, 1, p=0.35)

@@ -113,7 +113,7 @@ def load_atlas(
         limit: at most so many photos, for small runs.
 
     Raises:
-        TrainingError: `folder` holds no readable picture.
+        TrainingError: there is no `folder`, or it holds no readable picture.
     """
     photos = [] if folder is None else _photos(folder, size=size, limit=limit)
     rng = np.random.default_rng(7)
@@ -131,6 +131,8 @@ def load_atlas(
 
 
 def _photos(folder: Path, *, size: int, limit: int | None) -> list[_Array]:
+    if not folder.is_dir():
+        raise TrainingError(f"there is no folder {folder}; give one of photos with --textures")
     kinds = {".jpg", ".jpeg", ".png"}
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds)[:limit]
     with ThreadPoolExecutor() as pool:
