@@ -281,6 +281,26 @@ def test_a_clipped_range_is_said(stereo_run, tmp_path, views):
     assert "100% of the pixels lie at the end of the 188 px range; try --max-disparity 376" in err
 
 
+def test_the_advice_of_a_clipped_range_can_be_followed(stereo_run, tmp_path, views):
+    artifact = write_stand_in(tmp_path / "far.onnx", gain=0.75)
+    bright = np.full_like(views[0], 255)
+    both = save(tmp_path / "both.png", np.hstack([bright, bright]))
+    status, _, err = stereo_run(both, "--side-by-side", "--scale", 1.25, model=artifact)
+    assert status == 0
+    assert "try --max-disparity 294 without --scale" in err
+
+
+def test_what_a_16_bit_png_cannot_hold_is_said(stereo_run, tmp_path, pair):
+    artifact = write_stand_in(tmp_path / "far.onnx", gain=1.0)
+    arguments = (*pair, "--max-disparity", 300, "--png16", "--npy")
+    _, out, err = stereo_run(*arguments, model=artifact)
+    (report,) = json.loads(out)["pairs"]
+    beyond = np.load(report["files"]["npy"]) > 255.997
+    assert report["beyond_png16"] == pytest.approx(beyond.mean(), abs=2e-4)
+    assert np.isnan(read_png16(Path(report["files"]["png16"])))[beyond].all()
+    assert "are beyond 256 px, where the 16-bit PNG ends" in err
+
+
 def test_a_swapped_pair_is_refused_unless_allowed(stereo_run, pair):
     left, right = pair
     status, out, err = stereo_run(right, left)

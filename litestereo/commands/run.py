@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from litestereo.assets import bundled_models
 from litestereo.commands.shared import (
     Backend,
     Debug,
@@ -231,7 +232,7 @@ def run(
     )
     metric_only = depth or exr or cloud or second_pass or rectified or baseline is not None
     metric_only = bool(metric_only or near or far or min_confidence or speckle)
-    if metric_only and not (calib or model.endswith(".onnx")):
+    if metric_only and not calib and model in bundled_models():
         raise typer.BadParameter(
             "depth, its limits and clouds need a calibration; add --calib FILE"
         )

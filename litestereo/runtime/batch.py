@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from litestereo.errors import EngineError, InputError
-from litestereo.runtime.disparity_io import write_npy, write_pfm, write_picture, write_png16
+from litestereo.runtime.disparity_io import (
+    HIGHEST_PNG16_PX,
+    write_npy,
+    write_pfm,
+    write_picture,
+    write_png16,
+)
 from litestereo.runtime.doctor.pair import quick_findings
 from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.files import require_writable
@@ -31,6 +37,7 @@ __all__ = [
     "depth_notes",
     "output_targets",
     "pair_notes",
+    "result_notes",
     "run_pairs",
     "with_own_metric",
     "write_outputs",
@@ -282,6 +289,37 @@ def pair_notes(pair: StereoPair) -> tuple[str, ...]:
     return tuple(f"{each.what}: {each.fix} (stereo-doctor looks closer)" for each in found)
 
 
+def result_notes(
+    engine: StereoEngine, result: StereoResult, *, options: OutputOptions
+) -> dict[str, str]:
+    """Return kind -> note of what the user should know of a result, in words.
+
+    Args:
+        engine: that gave the result.
+        result: of a pair.
+        options: what is written.
+    """
+    notes = {}
+    asked_px = engine.scaling.max_disparity_px
+    if asked_px is not None and asked_px > engine.manifest.reach_px:
+        height, width = result.inference_size
+        notes["size"] = (
+            f"inference at {result.scale:.3g} of the size ({height}x{width}), so that "
+            f"disparities up to {result.max_disparity_px:.0f} px are in range"
+        )
+    if result.range_clipped >= _CLIPPED_NOTABLE:
+        notes["range"] = (
+            f"{result.range_clipped:.0%} of the pixels lie at the end of the "
+            f"{result.max_disparity_px:.0f} px range; {_farther(engine, result)}"
+        )
+    if beyond := _beyond_png16(result, options):
+        notes["png16"] = (
+            f"{beyond:.2%} of the pixels are beyond {HIGHEST_PNG16_PX:.0f} px, where the 16-bit "
+            "PNG ends, and have no answer in it; take --pfm or --npy"
+        )
+    return notes
+
+
 def depth_notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a note where no pixel of a pair has a depth, with the commonest reasons.
 
@@ -305,6 +343,7 @@ def _run_pair(
     metric: MetricRun | None,
 ) -> PairReport:
     pair = source.read()
+    size = pair.left.shape[:2]
     pair = replace(pair, notes=(*pair.notes, *pair_notes(pair)))
     if metric is not None:
         pair = metric.prepared(pair)
@@ -315,13 +354,16 @@ def _run_pair(
     write_outputs(pair, result, targets=targets, options=options)
     left, right = _texts(source)
     facts = _facts(result)
+    if beyond := _beyond_png16(result, options):
+        facts["beyond_png16"] = round(beyond, 4)
     if metric is not None:
         facts["metric"] = metric.write(
-            pair, result, targets=targets, max_color_px=options.max_color_px
+            pair, result, size=size, targets=targets, max_color_px=options.max_color_px
         )
         pair = replace(pair, notes=(*pair.notes, *depth_notes(facts["metric"])))
     facts["files"] = {kind: str(path) for kind, path in targets.items()}
-    return PairReport(left, right, facts=facts, notes=(*pair.notes, *_notes(engine, result)))
+    notes = (*pair.notes, *result_notes(engine, result, options=options).values())
+    return PairReport(left, right, facts=facts, notes=notes)
 
 
 def _check_targets(plans: Sequence[tuple[PairSource, dict[str, Path]]]) -> None:
@@ -354,20 +396,17 @@ def _facts(result: StereoResult) -> dict[str, Any]:
     }
 
 
-def _notes(engine: StereoEngine, result: StereoResult) -> Iterator[str]:
-    asked_px = engine.scaling.max_disparity_px
-    if asked_px is not None and asked_px > engine.manifest.reach_px:
-        height, width = result.inference_size
-        yield (
-            f"inference at {result.scale:.3g} of the size ({height}x{width}), so that "
-            f"disparities up to {result.max_disparity_px:.0f} px are in range"
-        )
-    if result.range_clipped >= _CLIPPED_NOTABLE:
-        yield (
-            f"{result.range_clipped:.0%} of the pixels lie at the end of the "
-            f"{result.max_disparity_px:.0f} px range; try --max-disparity "
-            f"{2 * result.max_disparity_px:.0f}"
-        )
+def _beyond_png16(result: StereoResult, options: OutputOptions) -> float:
+    """Return the share of the pixels that have no number in a 16-bit PNG that is asked for."""
+    return float(np.mean(result.disparity_px > HIGHEST_PNG16_PX)) if options.png16 else 0.0
+
+
+def _farther(engine: StereoEngine, result: StereoResult) -> str:
+    """Return how to get a longer range than a result's."""
+    if engine.calibration is not None:
+        return "export the model for a smaller --height and --width, which reaches nearer"
+    alone = "" if engine.scaling.scale is None else " without --scale"
+    return f"try --max-disparity {2 * result.max_disparity_px:.0f}{alone}"
 
 
 def _texts(source: PairSource) -> tuple[str, str | None]:

@@ -16,8 +16,11 @@ from litestereo.runtime.opencv import import_cv2
 from litestereo.runtime.reading import read_file
 
 __all__ = [
+    "HIGHEST_PNG16_PX",
+    "png_bytes",
     "read_pfm",
     "read_png16",
+    "values_from_png16",
     "write_npy",
     "write_pfm",
     "write_picture",
@@ -26,6 +29,7 @@ __all__ = [
 
 _PNG16_SCALE = 256
 _PNG16_HIGHEST = 65535
+HIGHEST_PNG16_PX = _PNG16_HIGHEST / _PNG16_SCALE
 _PFM_MOST_BYTES = 4 * MAXIMUM_PIXELS + 1024
 # The header ends with exactly one white-space byte: the values may begin with one.
 _PFM_HEADER = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s")
@@ -38,7 +42,7 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> Path:
         path: the file.
         image: is written without loss.
     """
-    return write_atomic(path, _png(image[:, :, ::-1]))
+    return write_atomic(path, png_bytes(image[:, :, ::-1]))
 
 
 def write_png16(path: Path, disparity_px: NDArray[np.float32]) -> Path:
@@ -48,12 +52,13 @@ def write_png16(path: Path, disparity_px: NDArray[np.float32]) -> Path:
         path: of the file.
         disparity_px: (H, W) float32; NaN, infinity and negative values become 0 (no answer), every
             other value is at least 1/256 px, so that an answer of 0 px is not taken for none.
-            The format ends at 255.996 px; larger values are cut there.
+            The format ends at 255.996 px; larger values have no number in it and become 0 too.
     """
-    answered = np.isfinite(disparity_px) & (disparity_px >= 0)
-    counts = np.rint(np.where(answered, disparity_px, 0).astype(np.float64) * _PNG16_SCALE)
-    stored = np.where(answered, counts.clip(1, _PNG16_HIGHEST), 0).astype(np.uint16)
-    return write_atomic(path, _png(stored))
+    with np.errstate(invalid="ignore"):
+        counts = np.rint(disparity_px.astype(np.float64) * _PNG16_SCALE)
+        answered = (disparity_px >= 0) & (counts <= _PNG16_HIGHEST)
+    stored = np.where(answered, counts.clip(min=1), 0).astype(np.uint16)
+    return write_atomic(path, png_bytes(stored))
 
 
 def read_png16(path: Path) -> NDArray[np.float32]:
@@ -65,12 +70,7 @@ def read_png16(path: Path) -> NDArray[np.float32]:
     Raises:
         InputError: no such file, or not a 16-bit grey PNG.
     """
-    content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
-    stored = decoded(path, content, purpose="reading 16-bit PNG")
-    if stored.dtype != np.uint16 or stored.ndim != 2:
-        what = f"{stored.dtype} of shape {stored.shape}"
-        raise InputError(f"{path} is {what}; need a 16-bit grey PNG as KITTI has them")
-    return np.where(stored > 0, stored / np.float32(_PNG16_SCALE), np.nan).astype(np.float32)
+    return values_from_png16(path, scale=_PNG16_SCALE, holding="disparity as KITTI has it")
 
 
 def write_pfm(path: Path, disparity_px: NDArray[np.float32]) -> Path:
@@ -121,7 +121,29 @@ def write_npy(path: Path, disparity_px: NDArray[np.float32]) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
-def _png(image: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    cv2 = import_cv2("writing PNG")
-    encoded = cv2.imencode(".png", image)[1]
-    return bytes(encoded)
+def values_from_png16(path: Path, *, scale: float, holding: str) -> NDArray[np.float32]:
+    """Return (H, W) float32 from a 16-bit grey PNG of `scale` times the values; NaN where it has 0.
+
+    Args:
+        path: the file.
+        scale: what values were multiplied by.
+        holding: what the file should hold, for the message.
+
+    Raises:
+        InputError: no such file, or not a 16-bit grey PNG.
+    """
+    content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
+    stored = decoded(path, content, purpose="reading 16-bit PNG")
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        what = f"{stored.dtype} of shape {stored.shape}"
+        raise InputError(f"{path} is {what}; need a 16-bit grey PNG: {holding}")
+    return np.where(stored > 0, stored / np.float32(scale), np.nan).astype(np.float32)
+
+
+def png_bytes(image: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """Return a picture as PNG, its channels in the order blue, green, red.
+
+    Args:
+        image: (H, W) or (H, W, 3), 8 or 16 bit.
+    """
+    return bytes(import_cv2("writing PNG").imencode(".png", image)[1])

@@ -214,10 +214,10 @@ class StereoEngine:
     def input_buffers(self, size: tuple[int, int]) -> tuple[Image, Image]:
         """Return two (H, W, 3) uint8 arrays to fill with a pair, for calls that need not copy it.
 
-        With backend tensorrt, and where pictures of this size need no resizing, they are the memory
-        that the GPU reads: fill them between calls, and give these very arrays to each call. They
-        may be kept and filled again for as long as the engine is open. Elsewhere they are arrays
-        like others.
+        With backend tensorrt, and where pictures of this size need neither resizing nor padding,
+        they are the memory that the GPU reads: fill them between calls, and give these very arrays
+        to each call. They may be kept and filled again for as long as the engine is open. Elsewhere
+        they are arrays like others.
 
         Args:
             size: (height, width) of the pictures.
@@ -250,6 +250,7 @@ class StereoEngine:
             InputError: the network does not take such a picture.
             EngineError: the engine is closed.
         """
+        fixed_size = self.fixed_size
         if self._rectification is not None:
             self._rectification.require_raw(size)
             seen = self._rectification.size
@@ -258,7 +259,7 @@ class StereoEngine:
         return frame_for(
             size,
             scale=self._scaling.scale_for(size, range_px=range_px) * shrink,
-            fixed_size=self.fixed_size,
+            fixed_size=fixed_size,
             multiple_of=self._manifest.input.multiple_of,
             largest_ratio=self._scaling.largest_ratio(range_px=range_px),
         )
@@ -269,6 +270,8 @@ class StereoEngine:
         """Return the pair as the network takes it: the first third of a call.
 
         `prepare`, `infer` and `finish` are a call in three parts, for threads that overlap them.
+        A pair that needs no scaling and no margins comes back as the given arrays themselves: they
+        must not change before `infer` is done.
 
         Args:
             left: as for a call.

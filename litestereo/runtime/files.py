@@ -24,16 +24,17 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> Path:
     """Write `content` to `path`, making its folder, and return the path.
 
     Args:
-        path: the file; what was there is replaced.
+        path: the file; what was there is replaced, of a symbolic link what it points to.
         content: all of it.
         durable: wait until the disk has it, so that a power cut leaves the old or the new file.
 
     Raises:
         InputError: the place cannot be written; nothing is left behind.
     """
+    target = _target(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary, temporary.open("wb") as file:
             file.write(content)
             if durable:
                 file.flush()
@@ -57,9 +58,7 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
     Raises:
         InputError: the place is of the wrong kind, or may not be written.
     """
-    if not folder and path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder; name a file in it with -o")
-    place = path if folder else path.parent
+    place = path if folder else _target(path).parent
     there = next((each for each in (place, *place.parents) if os.path.lexists(each)), Path("/"))
     if not os.path.isdir(there):
         reason = f"{there} is no folder"
@@ -68,6 +67,16 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
     else:
         return
     raise InputError(f"cannot write {path}: {reason}; choose another place with -o")
+
+
+def _target(path: Path) -> Path:
+    """Return the file that is written, without symbolic links; refuse what is no file."""
+    target = Path(os.path.realpath(path))
+    if os.path.isdir(target):
+        raise InputError(f"cannot write {path}: it is a folder; name a file in it with -o")
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise InputError(f"cannot write {path}: it is no regular file; name a file")
+    return target
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def _eight_bit(
     bits, before = depth.bits_for(highest)
     factor = np.float32(255 / ((1 << bits) - 1))
     converted = [np.rint(image * factor).astype(np.uint8) for image in (left, right)]
-    note = f"16-bit pictures with values up to {highest}: read as {bits}-bit, scaled to 8"
+    note = f"16-bit pictures read as {bits}-bit, scaled to 8"
     if 0 < before < bits:
         note += f"; those before were read as {before}-bit and came out brighter"
     return converted[0], converted[1], note

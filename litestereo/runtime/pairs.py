@@ -107,7 +107,7 @@ def _pictures(text: str) -> list[Path]:
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """Return a sort key that puts frame2 before frame10."""
     parts = re.split(r"(\d+)", str(path))
-    return [(1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts]
+    return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
 
 
 def _missing(lefts: Sequence[Path], rights: Sequence[Path]) -> str:

@@ -33,6 +33,8 @@ _USABLE_PX = CLIPPED_FROM * REACH_PX
 _SCALES = (1.0, 0.75, 0.5, 0.375, 0.25)
 _DISTANCES = 6
 _USEFUL_ERROR_SHARE = 0.05
+_POSITIVE = ("focal_px", "baseline_m", "near_m", "far_m", "rate_hz", "disparity_error_px")
+_MOST = 1e6  # of each of these, and one over it the least: more than any rig has
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,11 @@ class PlanRequest:
 
     def __post_init__(self) -> None:
         """Refuse what no rig can have."""
-        for name in ("focal_px", "baseline_m", "near_m", "rate_hz", "disparity_error_px"):
+        for name in _POSITIVE:
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value:g}; it must be above 0")
-        if not self.near_m < self.far_m < math.inf:
+            if not 1 / _MOST <= value <= _MOST:
+                raise InputError(f"{name} is {value:g}; it must be from {1 / _MOST:g} to {_MOST:g}")
+        if not self.near_m < self.far_m:
             raise InputError(
                 f"the distances run from {self.near_m:g} to {self.far_m:g} m; need near < far"
             )
@@ -106,6 +108,8 @@ class SizeOption:
     Attributes:
         scale: of the pictures.
         inference_size: (height, width) that the network sees.
+        width_ratio: width that it sees of the pictures over theirs: `scale` in whole pixels, or
+            stretched to a multiple. Disparities follow it.
         nearest_m: nearest distance inside its range.
         far_error_m: expected error at the farthest distance.
         gmacs: model -> 1e9 multiply-adds of one pair.
@@ -114,6 +118,7 @@ class SizeOption:
 
     scale: float
     inference_size: tuple[int, int]
+    width_ratio: float
     nearest_m: float
     far_error_m: float
     gmacs: dict[str, float]
@@ -194,7 +199,9 @@ def make_plan(request: PlanRequest, *, measurements: Sequence[Measurement] = ())
         option=option,
         model=model,
         why=why,
-        expected=tuple(_expectation(request, distance, option.scale) for distance in distances),
+        expected=tuple(
+            _expectation(request, distance, option.width_ratio) for distance in distances
+        ),
         options=options,
         notes=(
             *_notes(request, option),
@@ -282,14 +289,17 @@ def _option(request: PlanRequest, scale: float, measurements: Sequence[Measureme
     # As the engine does it, so that what was planned for is what runs.
     asked = ScaleOptions(scale=scale, max_disparity_px=_max_disparity_px(request))
     largest_ratio = asked.largest_ratio(range_px=REACH_PX)
-    height, width = frame_for(request.size, scale=scale, largest_ratio=largest_ratio).padded_size
+    frame = frame_for(request.size, scale=scale, largest_ratio=largest_ratio)
+    height, width = frame.padded_size
+    ratio = frame.width_ratio
     product = request.focal_px * request.baseline_m
     fitting = [m for m in measurements if m.inference_size == (height, width)]
     return SizeOption(
         scale=scale,
         inference_size=(height, width),
-        nearest_m=product / (_USABLE_PX / scale + request.doffs_px),
-        far_error_m=request.depth_error_m(request.far_m, scale=scale),
+        width_ratio=ratio,
+        nearest_m=product / (_USABLE_PX / ratio + request.doffs_px),
+        far_error_m=request.depth_error_m(request.far_m, scale=ratio),
         gmacs={
             spec.name: round(spec.gmacs_384x1248 * height * width / (384 * 1248), 2)
             for spec in MODEL_SPECS.values()
@@ -395,7 +405,7 @@ def _notes(request: PlanRequest, option: SizeOption) -> list[str]:
     if option.scale < 1:
         notes.append(
             f"runs at {option.scale:.3g} of the size: errors in the picture's pixels are "
-            f"{1 / option.scale:.3g} times those of the network"
+            f"{1 / option.width_ratio:.3g} times those of the network"
         )
     if request.disparity_px(request.far_m) <= 0:
         end_m = request.focal_px * request.baseline_m / request.doffs_px

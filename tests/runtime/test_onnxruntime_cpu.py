@@ -118,7 +118,9 @@ def test_another_provider_is_never_accepted(tmp_path, monkeypatch):
         open_backend(NAME, write_stand_in(tmp_path / "a.onnx"), options=BackendOptions())
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"graph_optimization": "most"}])
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": 10**11}, {"graph_optimization": "most"}]
+)
 def test_options_are_checked(options):
     with pytest.raises(InputError, match="must be"):
         BackendOptions(**options)

@@ -142,3 +142,8 @@ def test_16_bit_pictures_of_one_run_have_one_depth(tmp_path, both):
 def test_a_pattern_without_files_is_refused(tmp_path):
     with pytest.raises(InputError, match="no file matches"):
         find_side_by_side([str(tmp_path / "*.png")])
+
+
+def test_a_superscript_is_no_number(tmp_path):
+    (source,) = find_side_by_side([str(touch(tmp_path / "a", "1²2.png"))])
+    assert source.name == "1²2"

@@ -60,9 +60,10 @@ def test_a_longer_range_runs_smaller_by_just_as_much():
     plan = make_plan(request(near_m=0.2))
     assert plan.max_disparity_px == 433
     assert plan.option.scale == pytest.approx(188 / 433)
-    assert plan.option.nearest_m == pytest.approx(84 / (0.97 * 433))
+    assert plan.option.width_ratio == 555 / 1280  # in whole pixels
+    assert plan.option.nearest_m == pytest.approx(84 / (0.97 * 188 * 1280 / 555))
     assert plan.option.inference_size == (320, 576)
-    assert plan.expected[0].error_m == pytest.approx(0.04 / 84 * 0.25 / plan.option.scale)
+    assert plan.expected[0].error_m == pytest.approx(0.04 / 84 * 0.25 * 1280 / 555)
     assert "runs at 0.434 of the size" in plan.notes[0]
 
 
@@ -79,6 +80,15 @@ def test_the_size_is_the_one_that_max_disparity_runs(size, near_m, focal_px, bas
     )
     assert plan.option.inference_size == frame.padded_size
     assert plan.option.nearest_m <= near_m * (1 + 1e-6)
+
+
+def test_every_size_reaches_what_is_said_of_it():
+    """Widths are stretched to whole multiples, which takes from the range."""
+    plan = make_plan(request(size=(360, 626), near_m=1.0))
+    (half,) = [option for option in plan.options if option.scale == 0.5]
+    assert half.width_ratio == 320 / 626
+    assert half.nearest_m == pytest.approx(84 / (0.97 * 188 * 626 / 320))
+    assert half.far_error_m == pytest.approx(144 / 84 * 0.25 * 626 / 320)
 
 
 def test_doffs_counts():
@@ -191,6 +201,9 @@ def test_a_far_error_that_is_useless_names_the_baseline_for_better():
         ({"baseline_m": 120}, r"give metres \(0\.12\?\)"),
         ({"size": (10, 10)}, "too small"),
         ({"rate_hz": float("nan")}, "rate_hz is nan"),
+        ({"far_m": 1e200}, r"far_m is 1e\+200; it must be from 1e-06 to 1e\+06"),
+        ({"near_m": 1e-310}, "near_m is"),
+        ({"focal_px": 1e308}, "focal_px is"),
     ],
 )
 def test_impossible_rigs_are_refused(changes, message):

@@ -31,6 +31,8 @@ _MODULES = {
     "tensorrt": "litestereo.runtime.tensorrt.backend",
 }
 
+_MOST_THREADS = 1024
+
 BACKEND_NAMES: tuple[str, ...] = tuple(_MODULES)
 """What can run an artefact: "onnxruntime-cpu", "onnxruntime-cuda" and "tensorrt"."""
 
@@ -51,8 +53,8 @@ class BackendOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that no backend can take."""
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads is {self.threads}; it must be at least 1")
+        if self.threads is not None and not 1 <= self.threads <= _MOST_THREADS:
+            raise InputError(f"threads is {self.threads}; it must be from 1 to {_MOST_THREADS}")
         if self.graph_optimization not in get_args(GraphOptimization):
             known = ", ".join(get_args(GraphOptimization))
             raise InputError(

@@ -71,9 +71,7 @@ def examine_machine(
         "litestereo": __version__,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": _cores(),
         "memory_mb": _memory(root),
         "gpus": _gpus(command),
         "jetson": _jetson(command, root),

@@ -32,6 +32,7 @@ _COEFFICIENT_COUNTS: dict[str, tuple[int, ...]] = {
 # Files round their rotations to 6 or 7 digits.
 _ORTHONORMAL_WITHIN = 1e-3
 _ONE_PIXEL = 1.0
+_LONGEST_SIDE = 32766  # OpenCV's remap refuses more
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,11 @@ class Calibration:
         """Refuse rigs that cannot be."""
         if not (math.isfinite(self.baseline_m) and self.baseline_m > 0):
             raise InputError(f"the baseline is {self.baseline_m:g} m; it must be above 0")
-        if self.size is not None and min(self.size) < 1:
-            raise InputError(f"the size is {self.size[0]}x{self.size[1]}; it must be above 0")
+        if self.size is not None and not 1 <= min(self.size) <= max(self.size) <= _LONGEST_SIDE:
+            raise InputError(
+                f"the size is {_text(self.size)}; sides must be from 1 to {_LONGEST_SIDE}: scale "
+                "larger pictures down first"
+            )
         if self.translation_m is None:
             object.__setattr__(self, "translation_m", (-self.baseline_m, 0.0, 0.0))
         self._check_rotation()
@@ -197,9 +201,7 @@ class Calibration:
             InputError: the shape differs, so that pictures were cropped and not resized.
         """
         if self.size is None:
-            sized = dataclasses.replace(self, size=size)
-            sized._check_principal_points()
-            return sized
+            return dataclasses.replace(self, size=size)
         if self.size == size:
             return self
         factors = size[0] / self.size[0], size[1] / self.size[1]
@@ -219,19 +221,6 @@ class Calibration:
             size=size,
             given=given,
             notes=(*self.notes, note),
-        )
-
-    def with_baseline(self, baseline_m: float) -> Calibration:
-        """Return the same rig with its step stretched to `baseline_m`.
-
-        Args:
-            baseline_m: distance of the eyes, metres.
-        """
-        assert self.translation_m is not None
-        by = baseline_m / self.baseline_m
-        x, y, z = self.translation_m
-        return dataclasses.replace(
-            self, baseline_m=baseline_m, translation_m=(x * by, y * by, z * by)
         )
 
     def _check_rotation(self) -> None:

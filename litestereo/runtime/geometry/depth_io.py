@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from litestereo.errors import InputError
-from litestereo.runtime.decode import PICTURE_MOST_BYTES, decoded
+from litestereo.runtime.disparity_io import png_bytes, values_from_png16
 from litestereo.runtime.files import write_atomic
-from litestereo.runtime.opencv import import_cv2
-from litestereo.runtime.reading import read_file
 
 __all__ = ["FARTHEST_PNG_M", "read_depth_png", "write_depth_png", "write_validity_png"]
 
@@ -33,7 +30,7 @@ def write_depth_png(path: Path, depth_m: NDArray[np.float32]) -> Path:
         millimetres = np.rint(depth_m.astype(np.float64) * _MILLIMETRES)
         kept = (millimetres >= 1) & (millimetres <= _HIGHEST)
     stored = np.where(kept, millimetres, 0).astype(np.uint16)
-    return _write_png(path, stored)
+    return write_atomic(path, png_bytes(stored))
 
 
 def read_depth_png(path: Path) -> NDArray[np.float32]:
@@ -45,11 +42,7 @@ def read_depth_png(path: Path) -> NDArray[np.float32]:
     Raises:
         InputError: no such file, or not a 16-bit grey PNG.
     """
-    content = read_file(path, most_bytes=PICTURE_MOST_BYTES)
-    stored = decoded(path, content, purpose="reading 16-bit PNG")
-    if stored.dtype != np.uint16 or stored.ndim != 2:
-        raise InputError(f"{path} is no 16-bit grey PNG; need depth in millimetres")
-    return np.where(stored > 0, stored / np.float32(_MILLIMETRES), np.nan).astype(np.float32)
+    return values_from_png16(path, scale=_MILLIMETRES, holding="depth in millimetres")
 
 
 def write_validity_png(path: Path, validity: NDArray[np.uint8]) -> Path:
@@ -59,9 +52,4 @@ def write_validity_png(path: Path, validity: NDArray[np.uint8]) -> Path:
         path: the file.
         validity: (H, W) uint8.
     """
-    return _write_png(path, validity)
-
-
-def _write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> Path:
-    encoded = import_cv2("writing PNG").imencode(".png", image)[1]
-    return write_atomic(path, bytes(encoded))
+    return write_atomic(path, png_bytes(validity))

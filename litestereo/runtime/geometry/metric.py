@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ from litestereo.runtime.results import StereoResult
 from litestereo.runtime.viewer.page import write_view
 
 __all__ = ["MetricOptions", "MetricRun"]
+
+# Sizes whose rigs are kept: more than a stream has pairs on the way.
+_MOST_SIZES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,10 @@ class MetricOptions:
 
 
 class MetricRun:
-    """Rectifies pairs and writes their depth; reads the calibration once for each size."""
+    """Rectifies pairs and writes their depth; reads the calibration once for each size.
+
+    `prepared` may run in another thread than `write`, some pairs ahead of it.
+    """
 
     def __init__(self, options: MetricOptions, *, engine: StereoEngine) -> None:
         """Keep the options; the calibration is read with the first pair, whose size it takes.
@@ -101,12 +108,19 @@ class MetricRun:
         """
         self._options = options
         self._engine = engine
-        self._size: tuple[int, int] | None = None
-        self._rig: MetricRig | None = None
         self._asked = False
+        self._inside: MetricRig | None = None
+        read = partial(
+            MetricRig.read,
+            options.calibration,
+            baseline_m=options.baseline_m,
+            rectified=options.rectified,
+            limits=options.limits,
+        )
+        self._read = lru_cache(_MOST_SIZES)(read)
         if engine.calibration is not None:
             _check_alone(options)
-            self._rig = engine.rig(limits=options.limits)
+            self._inside = engine.rig(limits=options.limits)
         elif not options.calibration:
             raise InputError(
                 "depth and clouds need a calibration; add --calib FILE, or run a model that "
@@ -124,25 +138,14 @@ class MetricRun:
         Raises:
             InputError: the calibration does not suit these pictures.
         """
-        if self._rig is not None and not self._options.calibration:
-            notes = (*pair.notes, *self._rig.calibration.notes, *self._doubts(pair))
+        rig = self._rig_for(pair.left.shape[:2])
+        notes = (*pair.notes, *rig.calibration.notes)
+        if rig is self._inside:
+            return dataclasses.replace(pair, notes=(*notes, *self._doubts(rig, pair)))
+        if not rig.rectifies:
             return dataclasses.replace(pair, notes=notes)
-        size = pair.left.shape[0], pair.left.shape[1]
-        if size != self._size or self._rig is None:
-            options = self._options
-            self._rig = MetricRig.read(
-                options.calibration,
-                size=size,
-                baseline_m=options.baseline_m,
-                rectified=options.rectified,
-                limits=options.limits,
-            )
-            self._size = size
-        notes = (*pair.notes, *self._rig.calibration.notes)
-        if not self._rig.rectifies:
-            return dataclasses.replace(pair, notes=notes)
-        left, right = self._rig.rectified(pair.left, pair.right)
-        notes = (*notes, "pictures rectified by the calibration", *self._doubts(pair))
+        left, right = rig.rectified(pair.left, pair.right)
+        notes = (*notes, "pictures rectified by the calibration", *self._doubts(rig, pair))
         return StereoPair(left, right, notes=notes)
 
     def write(
@@ -150,6 +153,7 @@ class MetricRun:
         pair: StereoPair,
         result: StereoResult,
         *,
+        size: tuple[int, ...],
         targets: dict[str, Path],
         max_color_px: float | None = None,
     ) -> dict[str, Any]:
@@ -158,11 +162,11 @@ class MetricRun:
         Args:
             pair: as `prepared` gave it, or as the engine saw it.
             result: of the pair.
+            size: (height, width) of the pair as it was read, before `prepared`.
             targets: kind -> file, as `batch.output_targets` gives them.
             max_color_px: end of the colour scale, for the page.
         """
-        rig = self._rig
-        assert rig is not None
+        rig = self._rig_for(size)
         depth = rig.depth(
             result,
             occluded=self._occluded(rig, pair, result),
@@ -194,13 +198,16 @@ class MetricRun:
             )
         return facts
 
-    def _doubts(self, pair: StereoPair) -> tuple[str, ...]:
+    def _rig_for(self, size: tuple[int, ...]) -> MetricRig:
+        """Return the artefact's own rig, or the calibration's for raw pictures of this size."""
+        return self._inside or self._read(size=size)
+
+    def _doubts(self, rig: MetricRig, pair: StereoPair) -> tuple[str, ...]:
         """Return a note where the first pair looks rectified already; later ones are not asked."""
         asked, self._asked = self._asked, True
-        assert self._rig is not None
         if asked or not rows_agree(pair.left, pair.right):
             return ()
-        if rows_agree(*self._rig.rectified(pair.left, pair.right)):
+        if rows_agree(*rig.rectified(pair.left, pair.right)):
             return ()
         return (
             "the rows agree in the pictures as given and no more once they are rectified: they "

@@ -93,9 +93,7 @@ class MetricRig:
         """
         calibration = read_calibration(paths, size=size, baseline_m=baseline_m)
         if rectified and not calibration.rectified:
-            calibration = rectified_calibration(calibration)
-            if calibration.size != size:
-                calibration = calibration.for_size(size)
+            calibration = rectified_calibration(calibration).for_size(size)
         return cls(calibration, limits=limits)
 
     def rectified(self, left: Image, right: Image) -> tuple[Image, Image]:
@@ -129,14 +127,25 @@ class MetricRig:
         Raises:
             InputError: a result of another size.
         """
+        disparity_px = self._disparity_of(result)
         return self._depth(
-            result.disparity_px,
+            disparity_px,
             confidence=result.confidence,
             max_disparity_px=result.max_disparity_px,
             occluded=occluded,
             speckle=speckle,
-            outside=self._outside_of(result.disparity_px),
+            outside=self._outside_of(disparity_px),
         )
+
+    def _disparity_of(self, result: StereoResult) -> NDArray[np.float32]:
+        """Return a result's disparity; refuse another size than the rig's."""
+        if result.disparity_px.shape != self.size:
+            (height, width), (ours, across) = result.disparity_px.shape, self.size
+            raise InputError(
+                f"the result is {height}x{width} and the rig is for pictures of {ours}x{across}; "
+                "take the rig of this size (MetricRig.read with size)"
+            )
+        return result.disparity_px
 
     def _outside_of(self, disparity_px: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         """Return what the left picture does not show, or the right one at the pixel's match."""
@@ -150,8 +159,11 @@ class MetricRig:
 
         Args:
             result: of the engine, for the rectified pair.
+
+        Raises:
+            InputError: a result of another size.
         """
-        return self._occlusions(result.disparity_px)
+        return self._occlusions(self._disparity_of(result))
 
     def cloud(self, depth: DepthMap, left: Image) -> PointCloud:
         """Return the points that have a depth, with the colours of the rectified left picture.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from litestereo.runtime.batch import (
     depth_notes,
     output_targets,
     pair_notes,
+    result_notes,
     with_own_metric,
     write_outputs,
 )
@@ -146,9 +147,10 @@ def run_stream(
     """
     request = dataclasses.replace(request, output=with_own_metric(request.output, engine))
     metric = MetricRun(request.output.metric, engine=engine) if request.output.metric else None
-    prepare = None if metric is None else _preparing(metric, progress)
+    tell = _once(progress)
+    prepare = None if metric is None else _preparing(metric, tell)
     stream = engine.stream(request.source(), options=request.options(), prepare=prepare)
-    writer = _Writer(engine, request, metric, progress)
+    writer = _Writer(engine, request, metric, progress, tell)
     reporter = _Reporter(stream, request, progress)
     jitter = JitterMeter() if request.jitter else None
 
@@ -190,18 +192,27 @@ def run_stream(
     return summary(ended)
 
 
-def _preparing(
-    metric: MetricRun, progress: Callable[[str], None]
-) -> Callable[[Image, Image], tuple[Image, Image]]:
-    """Return what rectifies each pair, if the calibration asks for it; its notes are said once."""
+def _once(progress: Callable[[str], None]) -> Callable[[Iterable[str]], None]:
+    """Return what says notes, each only the first time that it comes."""
     said: set[str] = set()
 
-    def prepare(left: Image, right: Image) -> tuple[Image, Image]:
-        pair = metric.prepared(StereoPair(*rgb_pair(left, right)))
-        for note in pair.notes:
+    def tell(notes: Iterable[str]) -> None:
+        for note in notes:
             if note not in said:
                 said.add(note)
                 progress(note)
+
+    return tell
+
+
+def _preparing(
+    metric: MetricRun, tell: Callable[[Iterable[str]], None]
+) -> Callable[[Image, Image], tuple[Image, Image]]:
+    """Return what rectifies each pair, if the calibration asks for it, and tells its notes."""
+
+    def prepare(left: Image, right: Image) -> tuple[Image, Image]:
+        pair = metric.prepared(StereoPair(*rgb_pair(left, right)))
+        tell(pair.notes)
         return pair.left, pair.right
 
     return prepare
@@ -216,24 +227,27 @@ class _Writer:
         request: StreamRequest,
         metric: MetricRun | None,
         progress: Callable[[str], None],
+        tell: Callable[[Iterable[str]], None],
     ) -> None:
         self._engine = engine
         self._request = request
         self._metric = metric
-        self._progress = progress
+        self._progress, self._tell = progress, tell
         self._options = request.output
+        self._noted: set[str] = set()  # kinds of notes that were said of a result
         self._count = 0
         self.saved = 0
 
     def take(self, result: StreamResult) -> None:
         """Write a result if it is its turn; refuse a rig whose first pair looks swapped."""
         self._count += 1
+        self._tell(result.frame.notes)
         every = self._request.saved_every
         if self._count > 1 and (every == 0 or (self._count - 1) % every):
             return
         pair = StereoPair(*rgb_pair(result.left, result.right))
         if self._count == 1:
-            self._tell(pair_notes(pair))
+            self._tell_of_first(pair_notes(pair))
             if not self._options.allow_swapped:
                 check_order(pair)
         if every == 0:
@@ -252,17 +266,23 @@ class _Writer:
             facts = self._metric.write(
                 pair,
                 result.stereo,
+                size=result.frame.left.shape[:2],
                 targets=targets,
                 max_color_px=self._options.max_color_px,
             )
             if not self.saved:
-                self._tell(depth_notes(facts))
+                self._tell_of_first(depth_notes(facts))
+        notes = result_notes(self._engine, result.stereo, options=self._options)
+        for kind, note in notes.items():
+            if kind not in self._noted:
+                self._noted.add(kind)
+                self._progress(f"{name}: {note}")
         if not self.saved and self._request.save_every is None and every > 1:
             folder = self._options.output
             self._progress(f"each {every}th result is written to {folder}; --save-every changes it")
         self.saved += 1
 
-    def _tell(self, notes: Sequence[str]) -> None:
+    def _tell_of_first(self, notes: Iterable[str]) -> None:
         """Say what was noticed of the first pair; the others come from the same cameras."""
         for note in notes:
             self._progress(f"first pair: {note}")

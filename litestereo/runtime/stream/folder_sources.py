@@ -74,7 +74,8 @@ class _FolderReader:
             return SourceFrame(
                 nothing, nothing, self._clock(), name=source.name, problem=str(error)
             )
-        return SourceFrame(pair.left, pair.right, self._clock(), name=source.name)
+        captured_s = self._clock()
+        return SourceFrame(pair.left, pair.right, captured_s, name=source.name, notes=pair.notes)
 
     def stop(self) -> None:
         self._left = iter(())

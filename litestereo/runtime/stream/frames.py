@@ -31,6 +31,7 @@ class SourceFrame:
         name: what files made from it are called; "" lets the sequence number name them.
         context: anything of the source's that shall reach the result, such as a message's header.
         problem: why this pair cannot be used, such as a damaged file; it is counted as invalid.
+        notes: what was changed or ignored when it was read, in words.
     """
 
     left: Image
@@ -40,6 +41,7 @@ class SourceFrame:
     name: str = ""
     context: Any = None
     problem: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -96,6 +96,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._sequence = 0
         self._invalid_in_a_row = 0
+        self._checked: tuple[int, ...] | None = None  # shape of pictures that every level takes
         _check_levels(engine, self._levels)
 
     @property
@@ -143,7 +144,7 @@ class Pipeline:
             job: the pair, as the stage before left it.
 
         Raises:
-            InputError: too many pairs in a row could not be used.
+            InputError: too many pairs in a row could not be used, or a level cannot run at all.
         """
         frame = job.frame
         with self._lock:
@@ -165,6 +166,8 @@ class Pipeline:
         except InputError as error:
             self._invalid(job, error)
             return None
+        if job.pair[0].shape != self._checked:
+            self._check_sizes(job.pair[0].shape)
         return job
 
     def compute(self, job: Job) -> Job | None:
@@ -277,6 +280,19 @@ class Pipeline:
             level=self.level_name(job.level),
             post=job.post,
         )
+
+    def _check_sizes(self, shape: tuple[int, ...]) -> None:
+        """Refuse pictures that a level cannot take: the stream would end when it steps there."""
+        size = shape[0], shape[1]
+        for level in self._levels:
+            try:
+                (level.engine or self._engine).frame_for(size, shrink=level.shrink)
+            except InputError as error:
+                raise InputError(
+                    f"level {level.name!r} cannot run: {error}; leave it (--shrink "
+                    f"{level.shrink:g}) out, or let it shrink less"
+                ) from error
+        self._checked = shape
 
     def _invalid(self, job: Job, error: InputError | EngineError) -> None:
         """Count a pair that cannot be used, and give up where all are so."""

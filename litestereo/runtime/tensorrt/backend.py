@@ -18,6 +18,7 @@ from litestereo.runtime.backends import BackendOptions
 from litestereo.runtime.cuda import open_device
 from litestereo.runtime.cuda.api import Device
 from litestereo.runtime.cuda.gpu_array import GpuArray, gpu_array
+from litestereo.runtime.preprocess import frame_for
 from litestereo.runtime.tensorrt.artifact import Artifact, read_artifact
 from litestereo.runtime.tensorrt.attestation import Attestation
 from litestereo.runtime.tensorrt.cache import CachedEngine
@@ -25,7 +26,7 @@ from litestereo.runtime.tensorrt.engines import (
     engine_from_artifact,
     engine_name,
     load_plan,
-    plugin_of,
+    settled,
 )
 from litestereo.runtime.tensorrt.library import import_tensorrt, own_words
 from litestereo.runtime.tensorrt.options import GpuOptions, SizeRange
@@ -327,6 +328,7 @@ class TensorRt:
             self.is_preparing = False
 
     def _new_session(self, device: Device, size: tuple[int, int]) -> Session:
+        self._require_served(size)
         loaded = next((one for one in self._engines if one.sizes.holds(size)), None)
         loaded = loaded or self._load_engine(device, SizeRange.fixed(size))
         try:
@@ -343,6 +345,18 @@ class TensorRt:
             self._forget_oldest()
         return session
 
+    def _require_served(self, size: tuple[int, int]) -> None:
+        """Refuse a size that the network does not take, before an engine is built for it."""
+        multiple_of = self.manifest.input.multiple_of
+        frame = frame_for(size, fixed_size=self.fixed_size, multiple_of=multiple_of)
+        if not frame.is_whole:
+            needed = f"{frame.padded_size[0]}x{frame.padded_size[1]}"
+            takes = needed if self.fixed_size else f"multiples of {multiple_of}"
+            raise InputError(
+                f"the pair is {size[0]}x{size[1]} and the network takes {takes} only; pad to "
+                f"{needed}"
+            )
+
     def _made_session(self, device: Device, loaded: _Loaded, size: tuple[int, int]) -> Session:
         wanted = self._options.zero_copy
         options = SessionOptions(
@@ -357,15 +371,12 @@ class TensorRt:
 
     def _load_engine(self, device: Device, sizes: SizeRange) -> _Loaded:
         """Return the engine for these sizes, out of the cache or built; the context is current."""
-        cached = engine_from_artifact(
-            self._trt, self._artifact, sizes=sizes, info=device.info, options=self._options
-        )
-        name = engine_name(self._artifact, sizes)
-        foreign = self._options.build.version_compatible
-        plugin = plugin_of(self._trt, self._artifact, info=device.info, options=self._options)
-        runtime, engine = load_plan(
-            self._trt, cached.plan, name=name, foreign=foreign, plugin=plugin
-        )
+        trt, artifact = self._trt, self._artifact
+        options = settled(trt, artifact, info=device.info, options=self._options)
+        cached = engine_from_artifact(trt, artifact, sizes=sizes, info=device.info, options=options)
+        name = engine_name(artifact, sizes)
+        foreign, plugin = options.build.version_compatible, options.build.plugin
+        runtime, engine = load_plan(trt, cached.plan, name=name, foreign=foreign, plugin=plugin)
         self._attested = Attestation.from_json(cached.facts.get("attestation", {}))
         loaded = _Loaded(runtime, engine, sizes)
         self._engines.append(loaded)
@@ -455,6 +466,7 @@ def build_ahead(artifact: Path, *, options: GpuOptions) -> CachedEngine:
     device = open_device(options.device_index, binding=options.binding)
     try:
         with device.active():
+            options = settled(trt, read, info=device.info, options=options)
             return engine_from_artifact(trt, read, sizes=sizes, info=device.info, options=options)
     finally:
         device.close()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from litestereo.errors import EngineError, InputError
 from litestereo.runtime.cuda.driver import DeviceInfo
@@ -40,6 +40,7 @@ __all__ = [
     "pinned_nodes",
     "plugin_of",
     "require_readable",
+    "settled",
 ]
 
 _NEWEST_OPSET_OF_8 = 17
@@ -62,7 +63,7 @@ def engine_from_artifact(
         artifact: the artefact, read.
         sizes: the sizes that the engine serves.
         info: which GPU it is for.
-        options: how to build and run on the GPU.
+        options: how to build and run on the GPU, as `settled` gives them.
 
     Raises:
         EngineError: the engine cannot be built, or is not what the graph asks for.
@@ -73,11 +74,8 @@ def engine_from_artifact(
     timings = folder / f"timing_{key.tensorrt_version}_{board}.cache"
     name = engine_name(artifact, sizes)
 
-    plugin = plugin_of(trt, artifact, info=info, options=options)
-    settled = replace(options, build=replace(options.build, plugin=plugin))
-
     def build() -> tuple[bytes, Mapping[str, Any]]:
-        return _build(trt, artifact, sizes=sizes, options=settled, name=name, timings=timings)
+        return _build(trt, artifact, sizes=sizes, options=options, name=name, timings=timings)
 
     return EngineCache(folder, options.say).engine(key, name=name, build=build)
 
@@ -97,11 +95,9 @@ def cache_key(
         artifact: the artefact, read.
         sizes: the sizes that the engine serves.
         info: which GPU it is for.
-        options: how to build and run on the GPU.
+        options: how to build and run on the GPU, as `settled` gives them.
     """
     precision_map = json.dumps(artifact.manifest.precision_map, sort_keys=True)
-    plugin = plugin_of(trt, artifact, info=info, options=options)
-    build = replace(options.build, plugin=plugin)
     return CacheKey(
         graph_sha256=artifact.graph_sha256,
         sizes=str(sizes),
@@ -111,9 +107,28 @@ def cache_key(
         sm=info.sm,
         multiprocessors=str(info.multiprocessors),
         memory_gb=str(info.memory_gb),
-        options=json.dumps(build.to_json(), sort_keys=True),
+        options=json.dumps(options.build.to_json(), sort_keys=True),
         builder=recipe(),
     )
+
+
+def settled(
+    trt: Any,  # noqa: ANN401 - the module
+    artifact: Artifact,
+    *,
+    info: DeviceInfo,
+    options: GpuOptions,
+) -> GpuOptions:
+    """Return the options with the plugin looked up, for all that follows to take the same.
+
+    Args:
+        trt: the module `tensorrt`, or a sibling of it.
+        artifact: the artefact, read.
+        info: which GPU it is for.
+        options: how to build and run on the GPU.
+    """
+    plugin = plugin_of(trt, artifact, info=info, options=options)
+    return replace(options, build=replace(options.build, plugin=plugin))
 
 
 def plugin_of(
@@ -160,7 +175,7 @@ def load_plan(
     *,
     name: str,
     foreign: bool = False,
-    plugin: Path | None = None,
+    plugin: Path | Literal["auto"] | None = None,
 ) -> tuple[Any, Any]:
     """Return (runtime, engine) of a plan; drop the engine first.
 
@@ -169,14 +184,14 @@ def load_plan(
         plan: TensorRT's bytes.
         name: what to call it.
         foreign: it may be another version's, and bring that version's runtime as code of its own.
-        plugin: compiled plugin that it was built with.
+        plugin: compiled plugin that it was built with, as `settled` options have it.
 
     Raises:
         EngineError: TensorRT refuses it; with its own words.
     """
     log, words = own_words(trt)
     words.clear()
-    if plugin is not None:
+    if isinstance(plugin, Path):
         load_library(trt, plugin)
     runtime = trt.Runtime(log)
     if foreign:
@@ -317,7 +332,7 @@ def _build(
         built.plan,
         name=name,
         foreign=options.build.version_compatible,
-        plugin=options.build.plugin if isinstance(options.build.plugin, Path) else None,
+        plugin=options.build.plugin,
     )
     seen_at = sizes.typical if options.build.attest and not sizes.is_fixed else None
     attested = attest(trt, engine, islands=islands, size=seen_at)

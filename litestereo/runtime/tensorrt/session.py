@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,7 +247,7 @@ class Session:
         """
         bound = {**self._own_arrays(), **arrays}
         for name, array in bound.items():
-            self._check(name, array)
+            bound[name] = self._checked(name, array)
         if self._elsewhere:
             # All calls share the context's memory, so they follow each other on the GPU, too.
             self._device.wait(stream, self._done)
@@ -384,7 +384,8 @@ class Session:
             for name in ("disparity", "confidence")
         }
 
-    def _check(self, name: str, array: GpuArray) -> None:
+    def _checked(self, name: str, array: GpuArray) -> GpuArray:
+        """Return an array with its GPU, which not every owner tells; refuse one that is no fit."""
         here = self._device.info.index
         if array.device[1] not in (here, ANY_GPU):
             raise InputError(
@@ -396,6 +397,7 @@ class Session:
                 f"{name} is {array.dtype} {array.shape}; the engine takes {dtype} {wanted}. "
                 "Pad it to the engine's size first: GPU arrays are used in place"
             )
+        return replace(array, device=(CUDA, here)) if array.device[1] == ANY_GPU else array
 
 
 def _free_all(owned: list[Callable[[], None]]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from test_rectify import BAR_PX, center_near, drawn, scattered
 from litestereo.cli import run_main
 from litestereo.errors import EngineError, ExportError, InputError
 from litestereo.export.rectification import rectifying_graph, sampling_error_levels
+from litestereo.runtime.batch import OutputOptions, result_notes
 from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.geometry import Validity
 from litestereo.runtime.geometry.calibration import rotation_matrix
@@ -246,7 +248,7 @@ def run(raw_rig, tmp_path, capsys):
             pictures = [folder]
             arguments = [a for a in arguments if a != "--folder"]
             pictures = ["--folder", folder]
-        given = [*pictures, *arguments, "-m", model, "-o", tmp_path / "out", "--allow-swapped"]
+        given = [*pictures, "-m", model, *arguments, "-o", tmp_path / "out", "--allow-swapped"]
         try:
             status = run_main(list(map(str, given)))
         except SystemExit as leaving:
@@ -303,6 +305,26 @@ def test_what_does_not_go_together_is_refused(run, pair, arguments, words):
     status, _, err = run(pair, *arguments)
     assert status == 1
     assert words in err
+
+
+def test_a_model_may_have_any_name(run, pair, tmp_path):
+    shutil.copy(tmp_path / "raw.onnx", tmp_path / "rig.model")
+    status, summary, err = run(pair, "--depth", "-m", tmp_path / "rig.model")
+    assert status == 0, err
+    assert summary["pairs"][0]["metric"]["depth_m"]
+
+
+def test_the_advice_for_a_longer_range_is_another_export(raw_rig, pair, tmp_path):
+    path = write_raw_stand_in(tmp_path / "far.onnx", raw_rig, size=SIZE, gain=3.0)
+    with StereoEngine.load(path, threads=1) as engine:
+        notes = result_notes(engine, engine(*pair), options=OutputOptions(tmp_path))
+    assert "smaller --height and --width" in notes["range"]
+
+
+def test_a_closed_engine_knows_no_frame(engine):
+    engine.close()
+    with pytest.raises(EngineError, match="is closed"):
+        engine.frame_for(rigs.SIZE)
 
 
 def test_rectified_pictures_are_noticed(run, raw_rig, rng):

@@ -19,6 +19,7 @@ from litestereo.runtime.geometry import (
     Validity,
     read_calibration,
 )
+from litestereo.runtime.geometry.calibration import Calibration, Eye
 from litestereo.runtime.geometry.rectify import rectification_of
 from litestereo.runtime.results import StereoResult, Timings
 
@@ -135,3 +136,18 @@ def test_a_rig_needs_a_size(file):
     rectified = dataclasses.replace(Rectifier(calibration).calibration, size=None)
     with pytest.raises(InputError, match="size"):
         MetricRig(rectified)
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_a_result_of_another_size_is_refused(file, rectified):
+    rig = MetricRig.read(file, size=rigs.SIZE, rectified=rectified)
+    result = result_of(np.ones((64, 96), np.float32))
+    for method in (rig.depth, rig.occluded):
+        with pytest.raises(InputError, match="the result is 64x96 and the rig is for pictures of"):
+            method(result)
+
+
+def test_a_picture_that_is_too_long_for_opencv_is_refused():
+    eye = Eye(1000.0, 1000.0, 20000.0, 16.0)
+    with pytest.raises(InputError, match="the size is 32x40000; sides must be from 1 to 32766"):
+        Calibration(eye, eye, 0.1, size=(32, 40000))

@@ -12,6 +12,7 @@ from litestereo.cli import run_main
 from litestereo.errors import InputError
 from litestereo.runtime.batch import OutputOptions
 from litestereo.runtime.engine import StereoEngine
+from litestereo.runtime.geometry import MetricRig
 from litestereo.runtime.stream import CameraOptions, RepeatedPair, command
 
 SIZE = (64, 96)
@@ -144,6 +145,36 @@ def test_some_frames_of_a_stream_with_depth(capsys, tmp_path, artifact, rig):
     assert depth_m[kept] == pytest.approx((8.0 / disparity_px)[kept], rel=1e-3)
     assert (out / "0_cloud.ply").is_file()
     assert not (out / "1_cloud.ply").exists()
+
+
+def test_pictures_of_several_sizes_have_the_depth_of_theirs(
+    capsys, tmp_path, artifact, rig, monkeypatch
+):
+    for path in (rig / side / f"{k}.png" for side in ("left", "right") for k in (1, 3, 5)):
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (192, 128)))
+    (tmp_path / "K.txt").write_text(K_TXT)
+    read, sizes = MetricRig.read, []
+    monkeypatch.setattr(MetricRig, "read", lambda *a, **k: sizes.append(k["size"]) or read(*a, **k))
+    arguments = ("--folder", rig, "--model", artifact, "-o", tmp_path / "out", "--allow-swapped")
+    summary, _ = run(capsys, *arguments, "--calib", tmp_path / "K.txt", "--depth")
+    assert summary["saved"] == 6
+    for k in range(6):
+        depth_m = np.load(tmp_path / "out" / f"{k}_depth_m.npy")
+        assert depth_m.shape == ((128, 192) if k % 2 else (64, 96))
+    assert sizes == [(64, 96), (128, 192)]
+
+
+def test_notes_of_pairs_and_results_are_said_once(capsys, tmp_path, rig):
+    for path in (rig / side / f"{k}.png" for side in ("left", "right") for k in range(6)):
+        factor = 16 if path.stem in "012" else 250  # 12-bit, then 16-bit
+        cv2.imwrite(str(path), cv2.imread(str(path)).astype(np.uint16) * factor)
+    far = write_stand_in(tmp_path / "far.onnx", gain=8.0)
+    arguments = ("--folder", rig, "--model", far, "-o", tmp_path / "out", "--allow-swapped")
+    summary, words = run(capsys, *arguments)
+    assert summary["saved"] == 6
+    assert words.count("read as 12-bit") == 2, "once by itself, once where that changes"
+    assert words.count("16-bit pictures read as 16-bit, scaled to 8\n") == 1
+    assert words.count("try --max-disparity 376") == 1
 
 
 def test_a_video_in_real_time_with_a_deadline(capsys, tmp_path, artifact):

@@ -248,3 +248,22 @@ def test_impossible_deadlines_are_refused(changes, words):
 def test_a_level_only_shrinks():
     with pytest.raises(InputError, match="shrink"):
         Level("larger", 1.5)
+
+
+def test_a_level_that_cannot_run_is_told_before_it_is_needed():
+    ladder = (Level("full"), Level("0.2", 0.2))
+    run = VirtualRun(lambda _: 0.01, deadline=options(levels=ladder), size=SIZE)
+    with pytest.raises(InputError, match=r"level '0.2' cannot run: .*leave it \(--shrink 0.2\)"):
+        run_of(run, SIZE)
+    run = VirtualRun(lambda _: 0.01, deadline=options(levels=ladder), size=SIZE)
+    run_of(run, (192, 256))
+    run.clock.advance(1)
+    with pytest.raises(InputError, match="images of 128x192 become 25x38"):
+        run_of(run, SIZE)
+
+
+def run_of(run, size):
+    """Let a run have one pair of a size."""
+    pixels = np.zeros((*size, 3), np.uint8)
+    run.pipeline.capture(SourceFrame(pixels, pixels, run.clock()))
+    run.run()

@@ -8,17 +8,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from api_surface import BUILDER, NEWER_THAN_8, OBJECTS, PLUGIN, RUNTIME, WEAK_TYPING
 from trt_wheels import environment_of, is_there
 
 import litestereo.runtime
-from litestereo.runtime.tensorrt.api_surface import (
-    BUILDER,
-    NEWER_THAN_8,
-    OBJECTS,
-    PLUGIN,
-    RUNTIME,
-    WEAK_TYPING,
-)
 from litestereo.runtime.tensorrt.builder import _CONVOLUTIONS, _UNPINNED
 from litestereo.runtime.tensorrt.session import TENSORS
 

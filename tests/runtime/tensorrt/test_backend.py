@@ -1,5 +1,6 @@
 """The backend's life around a fake TensorRT on a fake GPU: order, threads, reuse, GPU arrays."""
 
+import dataclasses
 import gc
 import threading
 
@@ -10,13 +11,14 @@ from fake_tensorrt import fake_tensorrt
 from stand_in import expected, stand_in_manifest, write_stand_in
 
 from litestereo.errors import EngineError, InputError
-from litestereo.runtime.cuda.gpu_array import GpuArray
+from litestereo.runtime.cuda.gpu_array import ANY_GPU, GpuArray
 from litestereo.runtime.engine import StereoEngine
 from litestereo.runtime.manifest import InputSpec
 from litestereo.runtime.tensorrt import backend as module
 from litestereo.runtime.tensorrt.artifact import read_artifact
 from litestereo.runtime.tensorrt.backend import TensorRt, build_ahead
 from litestereo.runtime.tensorrt.options import BuildOptions, GpuOptions, SizeRange
+from litestereo.runtime.tensorrt.plugin.library import library_path
 
 SIZE = (64, 96)
 
@@ -448,6 +450,48 @@ def test_no_engine_is_built_for_what_is_no_pair(make, left, right, message):
     with pytest.raises(InputError, match=message):
         backend.infer_gpu(*(GpuArray(a.ctypes.data, a.shape, a.dtype) for a in arrays))
     assert not trt.builds
+
+
+@pytest.mark.parametrize(
+    ("fixed", "size", "words"),
+    [
+        (None, (65, 97), "65x97 and the network takes multiples of 32 only; pad to 96x128"),
+        (SIZE, (48, 96), "48x96 and the network takes 64x96 only; pad to 64x96"),
+    ],
+)
+def test_no_engine_is_built_for_a_size_that_is_not_taken(make, rng, fixed, size, words):
+    backend, device, trt = make(size=fixed)
+    built = len(trt.builds)
+    with pytest.raises(InputError, match=words):
+        backend.infer_gpu(*(on(device, picture) for picture in pair(rng, size)))
+    assert len(trt.builds) == built
+
+
+def test_answers_are_on_the_gpu_that_they_were_made_on(make, rng):
+    """The CUDA array interface does not tell it, and DLPack has to."""
+    backend, device, _ = make(size=SIZE)
+    out = np.zeros(SIZE, np.float32)
+    given = GpuArray(out.ctypes.data, out.shape, out.dtype, (2, ANY_GPU), out)
+    left, right = (on(device, picture) for picture in pair(rng))
+    answers = backend.infer_gpu(left, right, disparity=given)
+    device.run_stream(0)
+    assert [one.__dlpack_device__() for one in answers] == [(2, 0)] * 2
+    assert answers[0].address == given.address
+
+
+def test_a_plugin_that_is_not_trusted_is_said_once(make, tmp_path):
+    said, manifest = [], stand_in_manifest(precision="fp16", precision_map={"nodes": {"fp16": 1}})
+    (tmp_path / "cache").mkdir()
+    compiled = library_path(tmp_path / "cache", tensorrt="10.3.0", sm="sm_87")
+    compiled.write_bytes(b"library")
+    compiled.chmod(0o666)
+    make(size=SIZE, manifest=sized(manifest), behaviour={"layers": [HALF]}, progress=said.append)
+    assert sum("the plugin is not trusted" in line for line in said) == 1
+
+
+def sized(manifest):
+    """Return the text of a manifest for pictures of `SIZE`."""
+    return dataclasses.replace(manifest, input=InputSpec(*SIZE)).to_json()
 
 
 def test_gpu_arrays_of_another_gpu_are_refused(make, rng):
