@@ -4,7 +4,8 @@
 
 Of runs that began at the same weights the mean may be better than each ("model soups", arXiv
 2203.05482), and of a run and its start than either (arXiv 2109.01903). Statistics of norms are
-averaged like weights. Score it before it is used:
+averaged like weights. A refiner may come from elsewhere, from a file of another network, too: it
+knows disparities and pictures, and no features. Score the mean before it is used:
 `stereo-eval DATA --model las1 --weights C.safetensors --backend torch`.
 """
 
@@ -18,9 +19,11 @@ from needs import leave_without
 if __name__ == "__main__":
     leave_without("torch", "safetensors", extra="train", opencv=False)
 
+from litestereo.assets import bundled_models, named_file
 from litestereo.errors import InputError, LiteStereoError
 from litestereo.models import create, load_weights, save_weights
 from litestereo.models.las import StereoNetwork
+from litestereo.models.refiner import Refiner
 
 
 def main() -> None:
@@ -30,7 +33,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, nargs="+", help="of each, last; default: equal")
     parser.add_argument("--model", default="las1", help="the network's name (default: las1)")
     parser.add_argument(
-        "--last-refiner", action="store_true", help="take the last one's, not a mean of refiners"
+        "--refiner",
+        metavar="[MODEL=]FILE",
+        help="take the refiner of this file or bundled model, not a mean of refiners",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .safetensors file")
     given = parser.parse_args()
@@ -44,33 +49,50 @@ def main() -> None:
     if given.output.resolve() in {path.resolve() for path in given.weights}:
         parser.error(f"{given.output} is one of the weights; choose another output")
     try:
-        mean, last = _average(given.model, given.weights, shares)
-        if given.last_refiner:
-            mean.refiner = last.refiner
+        mean = _average(given.model, given.weights, shares, refined=given.refiner is None)
+        if given.refiner is not None:
+            mean.refiner = _refiner_of(given.refiner, given.model)
         save_weights(mean, given.output, half=True)
     except LiteStereoError as error:
         parser.error(f"{error} (network: {given.model})")
 
 
 def _average(
-    model: str, weights: list[Path], shares: list[float]
-) -> tuple[StereoNetwork, StereoNetwork]:
-    """Return the mean, and the network of the last weights."""
+    model: str, weights: list[Path], shares: list[float], *, refined: bool
+) -> StereoNetwork:
+    """Return the mean, with that of their refiners if `refined`."""
     mean, one = create(model), create(model)
     load_weights(mean, weights[0])
+    if not refined:
+        mean.refiner = None
     total = mean.state_dict()  # in the network's own memory
     for number, (share, path) in enumerate(zip(shares, weights, strict=True)):
         load_weights(one, path)
-        if (one.refiner is None) != (mean.refiner is None):
+        if refined and (one.refiner is None) != (mean.refiner is None):
             raise InputError(
-                f"only one of {weights[0]} and {path} has a refiner; average alike ones"
+                f"only one of {weights[0]} and {path} has a refiner; average alike ones, or give "
+                "the refiner with --refiner"
             )
-        for name, values in one.state_dict().items():
+        given = one.state_dict()
+        for name in total:
+            values = given[name]
             if values.is_floating_point():
                 total[name].mul_(number > 0).add_(values, alpha=share)
             else:  # how many batches a norm has seen
                 total[name].copy_(values)
-    return mean, one
+    return mean
+
+
+def _refiner_of(text: str, model: str) -> Refiner:
+    """Return the refiner of `FILE` of the same network, `MODEL=FILE`, or a bundled model."""
+    name, _, file = text.rpartition("=")
+    if not name:
+        name = file if file in bundled_models() else model
+    network = create(name)
+    load_weights(network, named_file(Path(file)))
+    if network.refiner is None:
+        raise InputError(f"{file} has no refiner; give a file that has one")
+    return network.refiner
 
 
 if __name__ == "__main__":

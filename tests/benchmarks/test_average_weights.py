@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from litestereo.assets import named_file
 from litestereo.models import create, load_weights, save_weights
 from litestereo.models.refiner import Refiner
 
@@ -50,6 +51,7 @@ def test_each_weight_is_averaged_by_its_share(checkpoints, more, share):
         (("--model", "las1"), "does not fit the model"),
         (("-o", "a.safetensors"), "is one of the weights"),
         (("-o", "mean.onnx"), "has to end in .safetensors"),
+        (("--refiner", "a.safetensors"), "has no refiner"),
     ],
 )
 def test_what_cannot_be_averaged_is_told(checkpoints, monkeypatch, more, problem):
@@ -63,26 +65,40 @@ def test_what_cannot_be_averaged_is_told(checkpoints, monkeypatch, more, problem
     assert checkpoints[0].read_bytes() == before
 
 
-@pytest.mark.parametrize("last", [False, True])
-def test_refiners_are_averaged_unless_the_last_one_is_asked_for(checkpoints, last):
-    refiners = []
-    for path in checkpoints:
-        network = create("las2_s")
-        network.refiner = Refiner()
-        save_weights(network, path)
-        refiners.append(network.refiner.conv1.weight.detach())
-    ran, output = averaged(checkpoints, *(["--last-refiner"] if last else []))
+def with_refiner(path):
+    """Give the checkpoint a refiner; return one of its weights."""
+    network = create("las2_s")
+    network.refiner = Refiner()
+    save_weights(network, path)
+    return network.refiner.conv1.weight.detach()
+
+
+def test_refiners_are_averaged(checkpoints):
+    refiners = [with_refiner(path) for path in checkpoints]
+    ran, output = averaged(checkpoints)
     assert ran.returncode == 0, ran.stderr
     mean = create("las2_s")
     load_weights(mean, output)
-    wanted = refiners[1] if last else sum(refiners) / 2
+    torch.testing.assert_close(mean.refiner.conv1.weight, sum(refiners) / 2, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("given", ["b.safetensors", "las2_s=b.safetensors", "las1"])
+def test_a_refiner_may_come_from_elsewhere(checkpoints, monkeypatch, given):
+    monkeypatch.chdir(checkpoints[0].parent)
+    wanted = with_refiner(checkpoints[1])
+    if given == "las1":
+        bundled = create("las1")
+        load_weights(bundled, named_file(Path("las1")))
+        wanted = bundled.refiner.conv1.weight.detach()
+    ran, output = averaged(checkpoints, "--refiner", given)
+    assert ran.returncode == 0, ran.stderr
+    mean = create("las2_s")
+    load_weights(mean, output)
     torch.testing.assert_close(mean.refiner.conv1.weight, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_refiner_is_not_averaged_with_none(checkpoints):
-    refining = create("las2_s")
-    refining.refiner = Refiner()
-    save_weights(refining, checkpoints[1])
+    with_refiner(checkpoints[1])
     ran, output = averaged(checkpoints)
     assert ran.returncode == 2
     assert "has a refiner" in ran.stderr
