@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from litestereo.assets import named_file
 from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.evaluate import evaluate
-from litestereo.benchmarks.matchers import open_matcher
+from litestereo.benchmarks.latency.subjects import file_sha256
+from litestereo.benchmarks.matchers import DEFAULT_MODEL, open_matcher
 from litestereo.benchmarks.metrics import Holes, MetricOptions
 from litestereo.benchmarks.page import PictureWriter, write_page
 from litestereo.benchmarks.report import EvaluationReport
@@ -84,9 +86,19 @@ def run_evaluation(
         report = evaluate(
             matcher, found, options=options, confidence=True, watch=pictures, progress=progress
         )
+    report = replace(
+        report, artifact_sha256=_sha256_of_weights(request), scale=request.scale or 1.0
+    )
     if request.output is not None and pictures is not None:
         text = json.dumps(report.to_json(), indent=1) + "\n"
         write_atomic(request.output / "report.json", text.encode())
         if request.html:
             write_page(request.output / "report.html", report, pictures=pictures)
     return report
+
+
+def _sha256_of_weights(request: EvaluationRequest) -> str | None:
+    """Return the hash of the file that a matcher was opened from, as receipts have it."""
+    if request.backend == "sgbm":
+        return None
+    return file_sha256(named_file(request.weights or request.model or DEFAULT_MODEL))

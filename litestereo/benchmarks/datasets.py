@@ -89,8 +89,9 @@ def _search(root: Path, layout: str | None) -> Found:
         return found
     raise InputError(
         f"{root} holds no scene of {layout or 'any known layout'}; known are "
-        f"{', '.join(LAYOUT_NAMES)}; pass --layout, or describe a scene with a meta.json: "
-        'benchmarks/README.md, "Layouts of data sets", says which files each one has'
+        f"{', '.join(LAYOUT_NAMES)}; describe a scene with a meta.json, or name its layout to "
+        'stereo-eval with --layout: benchmarks/README.md, "Layouts of data sets", says which files '
+        "each one has"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from litestereo.benchmarks.metrics import D1_INVERSE_SHARE, D1_PX
 from litestereo.runtime.opencv import import_cv2
 
 __all__ = ["ERROR_COLORS", "color_error"]
@@ -25,8 +26,6 @@ ERROR_COLORS = (
 )
 # Fractions of D1's limit at which a step begins: 1/16, 1/8 ... 16.
 _STEP_STARTS = tuple(2.0**power for power in range(-4, 5))
-_D1_PX = 3.0
-_D1_INVERSE_SHARE = 20.0
 # Below this share of known pixels the dots of a lidar are too small to see: thicken them.
 _SPARSE_BELOW = 0.5
 
@@ -50,7 +49,7 @@ def color_error(
     known = np.isfinite(truth_px) & (truth_px > 0)
     error = np.abs(disparity_px - truth_px)
     with np.errstate(invalid="ignore", divide="ignore"):
-        limits = np.minimum(error / _D1_PX, error * _D1_INVERSE_SHARE / truth_px)
+        limits = np.minimum(error / D1_PX, error * D1_INVERSE_SHARE / truth_px)
     limits[np.isnan(limits)] = np.inf
     step = np.searchsorted(_STEP_STARTS, limits, side="right")
     colored: npt.NDArray[np.uint8] = np.array(ERROR_COLORS, np.uint8)[step]

@@ -229,8 +229,6 @@ def _middeval3(folder: Folder) -> Iterator[Scene]:
     Q and H are scored at the stored size, not the leaderboard's, which is full size (F).
     """
     if _is_two_view(folder) and not _is_eth3d(folder):
-        if folder.path.parent.name.startswith("test") and "disp0GT.pfm" not in folder.files:
-            return
         size = re.fullmatch(r"training([QHF])", folder.path.parent.name)
         yield _two_view(folder, f"middeval3-{size[1]}" if size else "middeval3", folder.path)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKENDS",
+    "DEFAULT_MODEL",
     "EngineMatcher",
     "Match",
     "Matcher",
@@ -44,7 +45,7 @@ __all__ = [
 
 BACKENDS = ("torch", *BACKEND_NAMES, "sgbm")
 
-_DEFAULT_MODEL = "las1"
+DEFAULT_MODEL = "las1"
 _DEFAULT_RANGE_PX = 192.0
 
 
@@ -302,7 +303,7 @@ def open_matcher(
             f"{backend} takes no --scale; drop it, or use --backend {' or '.join(BACKEND_NAMES)}"
         )
     if backend == "torch":
-        yield _open_torch(model or _DEFAULT_MODEL, weights, device)
+        yield _open_torch(model or DEFAULT_MODEL, weights, device)
     elif backend == "sgbm":
         if weights is not None:
             raise InputError("sgbm has no weights; drop --weights, or choose another --backend")
@@ -310,7 +311,7 @@ def open_matcher(
     else:
         from litestereo.runtime.engine import StereoEngine
 
-        artefact = weights or model or _DEFAULT_MODEL
+        artefact = weights or model or DEFAULT_MODEL
         with StereoEngine.load(artefact, backend=backend, gpu=gpu, scale=scale) as engine:
             if weights and model not in (None, engine.manifest.model):
                 raise InputError(

@@ -27,6 +27,8 @@ from litestereo.errors import InputError
 
 __all__ = [
     "BAD_THRESHOLDS_PX",
+    "D1_INVERSE_SHARE",
+    "D1_PX",
     "METRIC_NAMES",
     "Holes",
     "MetricOptions",
@@ -43,8 +45,8 @@ FloatMap = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 BAD_THRESHOLDS_PX = (0.5, 1.0, 2.0, 3.0)
-_D1_PX = 3.0
-_D1_INVERSE_SHARE = 20
+D1_PX = 3.0
+D1_INVERSE_SHARE = 20
 
 Holes = Literal["fill", "bad", "skip"]
 Nonpositive = Literal["clip", "hole"]
@@ -184,7 +186,7 @@ def fill_holes(disparity_px: FloatMap) -> FloatMap:
     """Fill holes from the background: the smaller of the next answers left and right in the row.
 
     At the row's ends there is one such answer; rows without any take the nearest answered row
-    above, or else below. That is KITTI's `interpolateBackground`.
+    above, or else below. Within a row with an answer that is KITTI's `interpolateBackground`.
 
     Args:
         disparity_px: (H, W) float32; NaN or inf in holes.
@@ -266,7 +268,7 @@ def _measure(answer_px: FloatMap, truth_px: FloatMap, *, density: float | None) 
     holes = ~np.isfinite(error)
     # Exact: a float32 times 20 fits a float64. The devkit's C++ compares a float32 quotient with a
     # float64 0.05, so that errors of exactly 5 %, which are not over 5 %, count there as well.
-    d1 = (error > _D1_PX) & (error.astype(np.float64) * _D1_INVERSE_SHARE > truth_px)
+    d1 = (error > D1_PX) & (error.astype(np.float64) * D1_INVERSE_SHARE > truth_px)
     over = {limit: int((holes | (error > limit)).sum()) for limit in BAD_THRESHOLDS_PX}
     measured = RegionMetrics(
         total,

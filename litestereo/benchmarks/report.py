@@ -130,6 +130,9 @@ class EvaluationReport:
         groups: sets first, then families of several sets.
         broken: scenes that could not be scored, and why.
         litestereo_version: what measured.
+        artifact_sha256: of the file with the weights; None where there is none, and in reports of
+            earlier versions.
+        scale: inference size over picture size; None in reports of earlier versions.
     """
 
     matcher: str
@@ -138,6 +141,8 @@ class EvaluationReport:
     groups: tuple[Group, ...]
     broken: tuple[BrokenScene, ...]
     litestereo_version: str = __version__
+    artifact_sha256: str | None = None
+    scale: float | None = None
 
     def group(self, name: str) -> Group:
         """Return the set or family called `name`.
@@ -164,6 +169,8 @@ class EvaluationReport:
             **header(SCHEMA, SCHEMA_VERSION),
             "litestereo_version": self.litestereo_version,
             "matcher": self.matcher,
+            "artifact_sha256": self.artifact_sha256,
+            "scale": self.scale,
             "options": asdict(self.options),
             "groups": [asdict(group) for group in self.groups],
             "scenes": [asdict(scene) for scene in self.scenes],

@@ -196,8 +196,14 @@ def roofline_of(
         InputError: no such model or file, or a size that it does not take.
         MissingDependencyError: the export extra is not installed.
     """
-    from litestereo.models.registry import MODEL_NAMES
+    from litestereo.models.registry import MODEL_NAMES, SIZE_MULTIPLE
 
+    for height, width in sizes:
+        if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+            raise InputError(
+                f"size is {height}x{width}; both sides must be multiples of {SIZE_MULTIPLE}, such "
+                "as 384x1248"
+            )
     # Of a file only the graph is read.
     needed = EXPORT_PACKAGES if subject in MODEL_NAMES else ("onnx", "onnxslim")
     require_packages(*needed, purpose="counting a network", extra="export")

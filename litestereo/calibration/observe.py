@@ -1,9 +1,12 @@
-"""Watch activations: run a graph over calibration pairs and note what its tensors hold."""
+"""Watch activations: run a graph over pairs and look at what its tensors hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from litestereo.calibration.frames import NetworkPair
 from litestereo.calibration.ranges import ActivationStatistics
@@ -11,7 +14,7 @@ from litestereo.calibration.ranges import ActivationStatistics
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["observe_activations"]
+__all__ = ["observe_activations", "watch_tensors"]
 
 # Tensors that are looked at in one run: each keeps up to some 90 MB at 384x1248 until it ends.
 _CHUNK = 48
@@ -32,17 +35,40 @@ def observe_activations(
         pairs: called for each chunk of tensors; gives the pairs anew.
         threads: CPU threads; None takes every core.
     """
+    found = {name: ActivationStatistics() for name in names}
+    watched = watch_tensors(
+        model, names, feeds=lambda: (pair.feed for pair in pairs()), threads=threads
+    )
+    for name, values in watched:
+        found[name].add(values)
+    return found
+
+
+def watch_tensors(
+    model: ModelProto,
+    names: Sequence[str],
+    *,
+    feeds: Callable[[], Iterable[Mapping[str, npt.NDArray[Any]]]],
+    threads: int | None = None,
+) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    """Yield each float tensor's name and values, once for each feed, from ONNX Runtime in FP32.
+
+    Args:
+        model: FP32 graph.
+        names: tensors that its nodes make.
+        feeds: called for each chunk of tensors; gives the graph's inputs by name, anew.
+        threads: CPU threads; None takes every core.
+    """
     import onnx
     import onnxruntime
 
-    found = {name: ActivationStatistics() for name in names}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    present = {value.name for value in model.graph.output}
     for start in range(0, len(names), _CHUNK):
         chunk = list(names[start : start + _CHUNK])
         watched = onnx.ModelProto()
         watched.CopyFrom(model)
-        present = {value.name for value in watched.graph.output}
         watched.graph.output.extend(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
             for name in chunk
@@ -51,7 +77,5 @@ def observe_activations(
         session = onnxruntime.InferenceSession(
             watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        for pair in pairs():
-            for name, values in zip(chunk, session.run(chunk, pair.feed), strict=True):
-                found[name].add(values)
-    return found
+        for feed in feeds():
+            yield from zip(chunk, session.run(chunk, feed), strict=True)

@@ -63,11 +63,15 @@ def export(
         ),
     ] = None,
     ranges: Annotated[
-        str, typer.Option(help="Of --int8: minmax, percentile, entropy or mse.")
-    ] = "mse",
+        str | None,
+        typer.Option(show_default="mse", help="Of --int8: minmax, percentile, entropy or mse."),
+    ] = None,
     budget: Annotated[
-        float, typer.Option(help="Of --int8: part of the gate's limits that the search may use.")
-    ] = 0.7,
+        float | None,
+        typer.Option(
+            show_default="0.7", help="Of --int8: part of the gate's limits that the search may use."
+        ),
+    ] = None,
     calib: Annotated[
         list[Path] | None,
         typer.Option(
@@ -150,6 +154,12 @@ def export(
         raise typer.BadParameter("an engine has a size; add --height and --width to --engine")
     if int8 != (calibration is not None):
         raise typer.BadParameter("--int8 and --calibration SET go together; see stereo-calibrate")
+    if not int8 and (held_out or ranges is not None or budget is not None):
+        raise typer.BadParameter("--held-out, --ranges and --budget belong to --int8")
+    if engine_cache is not None and not engine:
+        raise typer.BadParameter(
+            "--engine-cache is where --engine builds; add --engine, or drop it"
+        )
     if force and not (int8 and engine):
         raise typer.BadParameter("--force decides between engines; use it with --int8 --engine")
     from litestereo.export.options import ExportOptions, Int8Options, RigOptions
@@ -159,8 +169,8 @@ def export(
         quantization = Int8Options(
             calibration,
             tuple(held_out or ()),
-            ranges=ranges,  # type: ignore[arg-type]  # checked by Int8Options
-            budget=budget,
+            ranges=ranges or "mse",  # type: ignore[arg-type]  # checked by Int8Options
+            budget=0.7 if budget is None else budget,
             half=fp16,
         )
     options = ExportOptions(

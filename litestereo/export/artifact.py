@@ -40,6 +40,7 @@ def make_manifest(
     parity: Mapping[str, object],
     precision_map: Mapping[str, object],
     quantization: Mapping[str, object] | None = None,
+    refiner_passes: int | None = None,
 ) -> Manifest:
     """Return the manifest of `graph`, made as `options` say from the file `weights`.
 
@@ -51,6 +52,7 @@ def make_manifest(
         parity: what the gate measured.
         precision_map: which nodes compute in what.
         quantization: of an INT8 graph; None for others.
+        refiner_passes: how often the graph's refiner looks, 0 without one; None does not say.
     """
     tools = {name: version(name) for name in _TOOLS}
     return Manifest(
@@ -69,6 +71,7 @@ def make_manifest(
         precision_map=precision_map,
         quantization=quantization or {},
         half_weights=options.half_weights,
+        refiner_passes=refiner_passes,
     )
 
 

@@ -6,10 +6,11 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto
+
+from litestereo.export.graph import attribute_of
 
 __all__ = ["FLOAT_PARTS", "Convolution", "Plan", "blocks_of", "plan_convolutions"]
 
@@ -17,11 +18,13 @@ FLOAT_PARTS = {
     "cost volume": "disparities come from small differences of its correlations",
     "last aggregation": "its result goes into the soft-argmax, where a step is a disparity",
     "upsampling": "its masks mix neighbouring disparities at full size",
+    "recurrent tail": "each step adds to the disparity, and the next one starts from it",
     "refiner": "it weighs a pixel of disparity more or less by small differences of the pictures",
     "dynamic weights": "its weights are computed, not stored",
     "3-D": "three small layers of LAS1, with at most four channels",
     "pictures": "three channels in, and 8-bit levels must stay apart",
-    "few channels": "under 16 channels, or not a multiple of 8: 8-bit kernels pad them",
+    "few channels": "under 16 channels, and not one side a multiple of 8 with a square kernel: "
+    "8-bit kernels pad them",
     "narrow groups": "not a multiple of 4 channels a group, as in depthwise ones: TensorRT's 8-bit "
     "kernels do not take them, and they wait for memory, not for arithmetic",
     "range": "it reads or writes values that half cannot hold",
@@ -34,6 +37,7 @@ _PARTS = (
     ("last aggregation", re.compile(r"/cost_agg[^/]*/(redir1|upconv2|conv6)/")),
     ("refiner", re.compile(r"/refiner/")),
     ("upsampling", re.compile(r"/(refine_\d|stem_2|spx[^/]*|update_block/mask[^/]*)/")),
+    ("recurrent tail", re.compile(r"/(update_block|cnet|cam|sam)/")),
 )
 # NVIDIA ModelOpt's rule for INT8 convolutions, which its users' complaints shaped; it takes
 # depthwise ones up to 5 wide, which TensorRT 8.6 refuses (NVIDIA/TensorRT issues 3040, 4060).
@@ -141,7 +145,7 @@ def _reason(node: NodeProto, shape: tuple[int, ...] | None, widened: Collection[
         return "dynamic weights"
     if len(shape) != 4:
         return "3-D"
-    group = _attribute(node, "group", 1)
+    group = attribute_of(node, "group", 1)
     channels_in, channels_out = _channels(node, shape, group)
     square = shape[2] == shape[3]
     if channels_in == 3:
@@ -166,16 +170,11 @@ def _channels(node: NodeProto, shape: tuple[int, ...], group: int) -> tuple[int,
 
 
 def _convolution(node: NodeProto, shape: tuple[int, ...]) -> Convolution:
-    area = int(np.prod(_attribute(node, "strides", [1, 1])))
+    area = int(np.prod(attribute_of(node, "strides", [1, 1])))
     transposed = node.op_type == "ConvTranspose"
     products = float(np.prod(shape)) / (1 if transposed else area)
     stride_area = area if transposed else 1
     return Convolution(node.name, node.input[0], node.input[1], products, transposed, stride_area)
-
-
-def _attribute(node: NodeProto, name: str, default: Any) -> Any:  # noqa: ANN401 - int or ints
-    values = (helper.get_attribute_value(a) for a in node.attribute if a.name == name)
-    return next(values, default)
 
 
 def _without_repeats(parts: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node
 from onnx.numpy_helper import from_array, to_array
 
-from litestereo.export.graph import rename_tensors
+from litestereo.export.graph import attribute_of, rename_tensors
 
 __all__ = ["compacted"]
 
@@ -83,7 +83,7 @@ def _batch_norms(
 
 
 def _epsilon(norm: NodeProto) -> float:
-    return next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+    return float(attribute_of(norm, "epsilon", 1e-5))
 
 
 def _maps(model: ModelProto) -> set[str]:

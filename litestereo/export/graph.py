@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from litestereo.errors import ExportError
 
 __all__ = [
     "attach_weights",
+    "attribute_of",
     "check_model",
     "constants_to_initializers",
     "op_histogram",
@@ -21,6 +23,18 @@ __all__ = [
     "rename_tensors",
     "tensor_types",
 ]
+
+
+def attribute_of(node: NodeProto, name: str, default: Any) -> Any:  # noqa: ANN401 - of any kind
+    """Return the value of a node's attribute, or `default` where it has none of this name.
+
+    Args:
+        node: stays as it is.
+        name: of the attribute.
+        default: what ONNX says that it is then.
+    """
+    values = (helper.get_attribute_value(a) for a in node.attribute if a.name == name)
+    return next(values, default)
 
 
 def op_histogram(model: ModelProto) -> dict[str, int]:
@@ -119,13 +133,13 @@ def constants_to_initializers(model: ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
+def _constant_tensor(node: NodeProto) -> onnx.TensorProto:
     """Return the value of a Constant node, whichever attribute holds it."""
     attribute = node.attribute[0]
     if attribute.name == "value":
         tensor: onnx.TensorProto = attribute.t
         return tensor
-    value = onnx.helper.get_attribute_value(attribute)
+    value = helper.get_attribute_value(attribute)
     dtype = np.float32 if "float" in attribute.name else np.int64
     return numpy_helper.from_array(np.asarray(value, dtype))
 

@@ -13,7 +13,7 @@ from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.scenes import Scene
 from litestereo.calibration.frames import NetworkPair, network_pair, network_pairs
 from litestereo.calibration.store import CalibrationSet, StoredPair, pair_sha256
-from litestereo.errors import ExportError
+from litestereo.errors import ExportError, InputError
 from litestereo.runtime.images import StereoPair
 
 __all__ = ["HeldOut", "Judges", "find_judges"]
@@ -73,7 +73,8 @@ class Judges:
 def find_judges(calibration: CalibrationSet, folders: tuple[Path, ...]) -> Judges:
     """Return the pairs that judge: those of the folders, else those that the set holds out.
 
-    Scenes that the set took its ranges from are left out. To know them, each is read.
+    Scenes that the set took its ranges from are left out. Each is read: to know these, and to find
+    what cannot judge before the search for INT8's blocks.
 
     Args:
         calibration: the set.
@@ -81,7 +82,7 @@ def find_judges(calibration: CalibrationSet, folders: tuple[Path, ...]) -> Judge
 
     Raises:
         ExportError: a folder has a scene that cannot be used, or none that gave no range.
-        InputError: a picture cannot be read.
+        InputError: a picture or a ground truth cannot be read.
     """
     if not folders:
         stored = calibration.part(held_out=True)
@@ -92,14 +93,31 @@ def find_judges(calibration: CalibrationSet, folders: tuple[Path, ...]) -> Judge
             )
         return Judges(calibration, stored)
     found = find_scenes(*folders)
-    if found.broken or not found.scenes:
-        problem = found.broken[0].problem if found.broken else "no scenes are there"
-        raise ExportError(f"{folders[0]} cannot judge INT8: {problem}; see stereo-eval for layouts")
+    if found.broken:
+        broken = found.broken[0]
+        raise ExportError(
+            f"{broken.name} cannot judge INT8: {broken.problem}; see stereo-eval for layouts"
+        )
     used = {pair.sha256 for pair in calibration.part(held_out=False)}
-    fresh = tuple(s for s in found.scenes if pair_sha256(StereoPair(*s.load_pair())) not in used)
+    fresh = tuple(scene for scene in found.scenes if pair_sha256(_checked(scene)) not in used)
     if not fresh:
         raise ExportError(
             f"all {len(found.scenes)} scenes of --held-out gave ranges to {calibration.folder}, so "
             "they cannot judge them; give others, or leave --held-out away for those of the set"
         )
     return Judges(calibration, (), fresh, len(found.scenes) - len(fresh))
+
+
+def _checked(scene: Scene) -> StereoPair:
+    """Return the pictures of a scene, if its ground truth, where there is one, is of their size."""
+    try:
+        pair, truth = StereoPair(*scene.load_pair()), scene.load_truth()
+    except InputError as error:
+        raise InputError(f"{scene.key} cannot judge INT8: {error}") from error
+    if truth is not None and truth.disparity_px.shape != pair.left.shape[:2]:
+        known, seen = ("x".join(map(str, m.shape[:2])) for m in (truth.disparity_px, pair.left))
+        raise ExportError(
+            f"{scene.key} cannot judge INT8: its ground truth is {known} but its pictures are "
+            f"{seen}; mend the scene, or leave it out of --held-out"
+        )
+    return pair

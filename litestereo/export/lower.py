@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from litestereo.export.graph import attribute_of
 from litestereo.export.rewrite import (
     Array,
     Rewriter,
@@ -30,7 +31,7 @@ def with_spelled_softmax(model: ModelProto) -> ModelProto:
     """
     graph = Rewriter(model)
     for node in graph.nodes():
-        if node.op_type != "Softmax" or _attribute(node, "axis", -1) != 1:
+        if node.op_type != "Softmax" or attribute_of(node, "axis", -1) != 1:
             continue
         (scores,), (out,), name = node.input, node.output, node.name
         axes = graph.constant(f"{name}.axes", np.array([1]))
@@ -153,7 +154,3 @@ def _is_per_channel(factor: Array, kernel: Array) -> bool:
     """Say whether a factor of a convolution's (1, C, ...) result holds one number a channel."""
     column = (len(kernel), *[1] * (kernel.ndim - 2))
     return factor.shape in (column, (1, *column))
-
-
-def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((int(a.i) for a in node.attribute if a.name == name), default)

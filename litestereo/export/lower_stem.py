@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -16,13 +15,11 @@ from litestereo.export.rewrite import (
     copy_node,
     make_conv,
     make_node,
-    require_found,
 )
 from litestereo.models.registry import DISPARITY_LEVELS
 
 __all__ = ["has_stem", "with_stem_in_blocks", "with_stem_in_planes"]
 
-_STEM = re.compile(r".*/cost_stem_3d\.\d/conv/Conv")
 _BLOCK = 4  # disparities that make a block: 16 channels, a tensor core's width
 
 
@@ -32,7 +29,7 @@ def has_stem(model: ModelProto) -> bool:
     Args:
         model: the graph.
     """
-    return any(node.op_type == "Conv" and _STEM.match(node.name) for node in model.graph.node)
+    return bool(_stem_of(Rewriter(model)))
 
 
 def with_stem_in_planes(model: ModelProto) -> ModelProto:
@@ -90,11 +87,18 @@ def with_stem_in_blocks(model: ModelProto) -> ModelProto:
     return _with_stem(model, layer)
 
 
+def _stem_of(graph: Rewriter) -> list[NodeProto]:
+    """Return the convolutions in 3-D: no other part of a network has any."""
+    kernels = ((n, graph.array(n.input[1])) for n in graph.nodes() if n.op_type == "Conv")
+    return [node for node, kernel in kernels if kernel is not None and kernel.ndim == 5]
+
+
 def _with_stem(model: ModelProto, layer: Callable[..., list[NodeProto]]) -> ModelProto:
     """Return a copy with each 3-D convolution of the stem as what `layer` makes of it."""
     graph = Rewriter(model)
-    stem = [node for node in graph.nodes() if _STEM.match(node.name) and node.op_type == "Conv"]
-    require_found(stem, "3-D stem")
+    stem = _stem_of(graph)
+    if not stem:
+        raise ExportError("the graph has no 3-D stem to rewrite; only las1 has one")
     raised = graph.producer(stem[0].input[0])
     lowered = graph.only_reader(graph.only_reader(stem[-1].output[0]).output[0])
     if raised is None or (raised.op_type, lowered.op_type) != ("Unsqueeze", "Squeeze"):

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from litestereo.calibration.ranges import RANGE_METHODS, RangeMethod
 from litestereo.errors import ExportError
 from litestereo.models.registry import MODEL_NAMES, REFINER_PASSES, SIZE_MULTIPLE
+from litestereo.runtime.manifest import MOST_REFINER_PASSES
 
 __all__ = [
     "OPSET",
@@ -33,7 +34,6 @@ TYPED_INT8_OPSET = 19
 """The opset of a half graph with Q/DQ: the first in which their steps may be half."""
 
 _SMALLEST_PX = 64
-_MOST_PASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,14 @@ class RigOptions:
     calibration: tuple[Path, ...]
     size: tuple[int, int] | None = None
     baseline_m: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a size that no camera has."""
+        if self.size is not None and min(self.size) < SIZE_MULTIPLE:
+            raise ExportError(
+                f"the raw size is {self.size[0]}x{self.size[1]}; both sides must be at least "
+                f"{SIZE_MULTIPLE} pixels: give --camera-size as HEIGHTxWIDTH of the pictures"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +143,20 @@ class ExportOptions:
             )
         for name, value in (("height", self.height), ("width", self.width)):
             _require_size(name, value)
-        if not 0 <= self.refiner_passes <= _MOST_PASSES:
+        if not 0 <= self.refiner_passes <= MOST_REFINER_PASSES:
             raise ExportError(
-                f"refiner passes {self.refiner_passes} must be 0 to {_MOST_PASSES}; 0 leaves it out"
+                f"refiner passes {self.refiner_passes} must be 0 to {MOST_REFINER_PASSES}; 0 "
+                "leaves it out"
             )
         if self.half_weights and self.precision != "fp32":
             raise ExportError(
                 f"half_weights stores an FP32 graph's weights in half, and an {self.precision} "
                 "graph stores its own way; choose one of the two"
+            )
+        if self.precision == "int8" and self.exporter == "dynamo":
+            raise ExportError(
+                "INT8 tells what must stay in floating point by the names that the torchscript "
+                "exporter gives, and dynamo gives others; leave --exporter out"
             )
         if (self.int8 is None) == (self.precision == "int8"):
             raise ExportError(

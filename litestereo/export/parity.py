@@ -109,14 +109,16 @@ class ParityReport:
             for case in self.cases
         )
 
-    def require(self) -> None:
+    def require(self, *, advice: str = "another --exporter") -> None:
         """Raise unless the report passed.
+
+        Args:
+            advice: what to try where the graph is not what torch computes.
 
         Raises:
             ExportError: with the figures of every case.
         """
         if not self._is_within:
-            advice = "FP32 for these weights" if self.limit == "mean_px" else "another --exporter"
             raise ExportError(
                 f"the graph is not what torch computes, so nothing was written: {self}. Try "
                 f"{advice}, or look at the graph with --skip-gate"

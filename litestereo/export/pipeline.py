@@ -56,11 +56,19 @@ from litestereo.export.rectification import (
 from litestereo.export.sensitivity_curve import rename_curve, write_curve
 from litestereo.export.simplify import simplify
 from litestereo.models.las import StereoNetwork
+from litestereo.models.registry import REFINER_PASSES
 from litestereo.runtime.files import require_writable
 
 __all__ = ["ExportReport", "export", "for_engines", "fp16_graph", "fp32_graph"]
 
 Progress = Callable[[str], None]
+
+# What to try where a graph is not what torch computes: of INT8 it is the FP32 trace that is not.
+_ADVICE = {
+    "fp32": "another --exporter",
+    "fp16": "FP32 for these weights",
+    "int8": "other weights, as this is the FP32 graph from which INT8 starts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ def export(
     judges = None if options.int8 is None else _judges(options.int8, options=options, say=progress)
     progress(f"loading {options.model} from {weights}")
     exact, weights_sha256 = _load(options, weights)
-    model = exact
+    model: nn.Module = exact
     pairs = gate_pairs(options) if options.gate or options.precision == "fp16" else ()
     progress(f"tracing with torch's {options.exporter} exporter")
     graph, precision_map = fp32_graph(model, options=options), {}
@@ -120,7 +128,7 @@ def export(
     parity: ParityReport | GateReport | None = None
     if options.gate:
         parity = _judge(graph, model=model, exact=exact, pairs=pairs, options=options, say=progress)
-        parity.require()
+        parity.require(advice=_ADVICE[options.precision])
         progress(str(parity))
     failed = output.with_stem(f"{output.stem}_failed")
     if judges is not None:
@@ -144,6 +152,7 @@ def export(
         parity={} if parity is None else parity.as_json(),
         precision_map=precision_map,
         quantization=quantization,
+        refiner_passes=0 if exact.refiner is None else exact.refiner.passes,
     )
     if rectification is not None:
         manifest = rectifying_manifest(manifest, rectification, error_levels=sampling_levels)
@@ -180,7 +189,7 @@ def fp16_graph(master: ModelProto, *, pairs: Collection[Pair]) -> HalfGraph:
 
     Args:
         master: what `fp32_graph` made.
-        pairs: real pairs, which show what tensors leave half's range.
+        pairs: which show what tensors leave half's range; noise or black ones would show others.
     """
     folded = for_engines(simplify(master))
     outside = out_of_half_range(folded, pairs=tuple(pairs))
@@ -265,7 +274,7 @@ def _weights_file(options: ExportOptions) -> Path:
     return bundled
 
 
-def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
+def _load(options: ExportOptions, weights: Path) -> tuple[StereoNetwork, str]:
     """Return the network in evaluation mode, and the hash of the file as it was read."""
     from litestereo.models import create
     from litestereo.models.weights import load_weights, read_weights
@@ -273,6 +282,11 @@ def _load(options: ExportOptions, weights: Path) -> tuple[nn.Module, str]:
     model = create(options.model)
     content = read_weights(weights)
     load_weights(model, weights, content=content)
+    if model.refiner is None and options.refiner_passes not in (0, REFINER_PASSES):
+        raise ExportError(
+            f"{weights} has no refiner, so it cannot look {options.refiner_passes} times; leave "
+            "--refiner-passes out, or give weights with a refiner"
+        )
     if model.refiner is not None:
         model.refiner.passes = options.refiner_passes
     if not options.refiner_passes:

@@ -107,7 +107,7 @@ class _Writer:
     options: QuantizeOptions
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, TensorProto] = field(default_factory=dict)
-    made: dict[str, str] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
 
     def write(self, wanted: Mapping[str, tuple[Convolution, str]]) -> ModelProto:
         """Return the graph; a name is that of a switch, or "" for none."""
@@ -146,7 +146,7 @@ class _Writer:
         """Return the name of an activation that went through 8 bits."""
         made = f"{name}::dequantized"
         if made not in self.made:
-            self.made[made] = name
+            self.made.add(made)
             step = self._constant(
                 f"{name}::step", step_of(statistics.threshold(self.options.ranges))
             )
@@ -165,7 +165,7 @@ class _Writer:
         """Return the name of weights that are stored in 8 bits."""
         made = f"{name}::dequantized"
         if made not in self.made:
-            self.made[made] = name
+            self.made.add(made)
             inputs = [
                 self._constant(f"{name}::int8", codes),
                 self._constant(f"{name}::steps", steps),
@@ -194,7 +194,7 @@ class _Writer:
             return changed
         made = f"{changed}::{switch}"
         if made not in self.made:
-            self.made[made] = plain
+            self.made.add(made)
             self.nodes.append(
                 helper.make_node("Where", [switch, changed, plain], [made], f"{made}/Where")
             )

@@ -1,14 +1,15 @@
-"""Find the tensors that half precision cannot hold, by looking at their values on real pairs."""
+"""Find the tensors that half precision cannot hold, by looking at their values on pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
+from litestereo.calibration.observe import watch_tensors
 from litestereo.export.graph import constants_to_initializers, tensor_types
 from litestereo.export.pairs import Pair
 
@@ -20,9 +21,6 @@ LARGEST = 30_000.0
 LARGEST_ROUNDING = 1e-3
 """Rounding to half costs a healthy tensor 2e-4 of its energy (root of the squares). Five times
 as much means that most of its numbers lie below half's normal range, 6e-5."""
-
-# Tensors watched in one run: a run costs a second, a full-size map up to 60 MB.
-_CHUNK = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +74,10 @@ def measure_ranges(master: ModelProto, *, pairs: Sequence[Pair]) -> dict[str, Te
         for name in node.output
         if types.get(name) == TensorProto.FLOAT
     ]
-    for start in range(0, len(computed), _CHUNK):
-        names = computed[start : start + _CHUNK]
-        for values in _watch(model, names=names, pairs=pairs):
-            for name, value in zip(names, values, strict=True):
-                ranges[name] = _worse(ranges.get(name), _range(value))
+    feeds = [{"left": pair.left, "right": pair.right} for pair in pairs]
+    for name, values in watch_tensors(model, computed, feeds=lambda: feeds):
+        ranges[name] = _worse(ranges.get(name), _range(values))
     return ranges
-
-
-def _watch(
-    model: ModelProto, *, names: Sequence[str], pairs: Sequence[Pair]
-) -> Iterable[list[npt.NDArray[np.float32]]]:
-    """Yield the values of these tensors for each pair, from ONNX Runtime in FP32."""
-    import onnxruntime
-
-    watched = ModelProto()
-    watched.CopyFrom(model)
-    present = {value.name for value in watched.graph.output}
-    watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
-        for name in names
-        if name not in present
-    )
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    for pair in pairs:
-        yield session.run(list(names), {"left": pair.left, "right": pair.right})
 
 
 def _range(values: npt.NDArray[np.float32]) -> TensorRange:

@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from litestereo.errors import ExportError
 from litestereo.export.graph import check_model, opset_of
 
-__all__ = ["Array", "Rewriter", "copy_node", "make_conv", "make_node", "require_found"]
+__all__ = ["Array", "Rewriter", "copy_node", "make_conv", "make_node"]
 
 Array = npt.NDArray[np.float32]
 
@@ -129,13 +129,7 @@ class Rewriter:
 
 
 def make_conv(
-    graph: Rewriter,
-    name: str,
-    x: str,
-    kernel: Array,
-    biases: Sequence[Array],
-    *,
-    grouped: bool = False,
+    graph: Rewriter, name: str, x: str, kernel: Array, biases: Sequence[Array]
 ) -> NodeProto:
     """Return a convolution that keeps the size, and store its weights.
 
@@ -145,7 +139,6 @@ def make_conv(
         x: tensor that goes in.
         kernel: (out, in, ...) float32, odd lengths.
         biases: of the outputs, joined in their order.
-        grouped: each output channel has its own inputs (depthwise).
     """
     inputs = [
         x,
@@ -153,8 +146,7 @@ def make_conv(
         graph.constant(f"{name}.bias", np.concatenate(list(biases))),
     ]
     pads = [length // 2 for length in kernel.shape[2:]] * 2
-    groups = kernel.shape[0] if grouped else 1
-    return make_node("Conv", inputs, f"{name}.out", name=name, pads=pads, group=groups)
+    return make_node("Conv", inputs, f"{name}.out", name=name, pads=pads, group=1)
 
 
 def make_node(kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> NodeProto:  # noqa: ANN401
@@ -181,20 +173,3 @@ def copy_node(node: NodeProto, inputs: Iterable[str], output: str) -> NodeProto:
     made.CopyFrom(node)
     made.input[:], made.output[:] = list(inputs), [output]
     return made
-
-
-def require_found(found: object, what: str) -> None:
-    """Raise when what was looked for is not in the graph.
-
-    Args:
-        found: nothing, or something.
-        what: was looked for, for the message.
-
-    Raises:
-        ExportError: it is not there.
-    """
-    if not found:
-        raise ExportError(
-            f"the graph has no {what} by the names that the torchscript exporter gives; only "
-            "las1 has a stem, and every model image attention"
-        )

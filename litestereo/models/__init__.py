@@ -60,7 +60,8 @@ def load_weights(model: StereoNetwork, path: str | Path) -> None:
     """Fill `model` in place from a checkpoint or from an FP32 artefact of ours.
 
     A file of ours may hold a refiner, too (`Stages.unrefined` is without it); a model that gets
-    weights without one has none afterwards.
+    weights without one has none afterwards. It looks as often as an artefact says, else
+    `REFINER_PASSES` times.
 
     Args:
         model: what `create` made.
@@ -82,7 +83,9 @@ def save_weights(model: StereoNetwork, path: str | Path, *, half: bool = False) 
     Args:
         model: what `create` made.
         path: where to write; must end in `.safetensors`.
-        half: store floating tensors in float16 (half the size; loading casts them back).
+        half: store floating tensors of two and more dimensions in float16 (about half the size;
+            loading casts them back). Vectors stay float32: a running variance may leave half's
+            range.
 
     Raises:
         InputError: the path has another ending.

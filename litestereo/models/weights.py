@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import struct
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ from litestereo.errors import (
 )
 from litestereo.models.refiner import Refiner
 from litestereo.runtime.files import write_atomic
+from litestereo.runtime.manifest import METADATA_KEY, Manifest
 from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.reading import read_file
 
@@ -38,6 +40,9 @@ _REFINER = "refiner."
 # Artefacts hold what inference needs: BatchNorm's step counters only matter to training.
 _TRAINING_ONLY = "num_batches_tracked"
 _MOST_BYTES = 4 * 2**30
+_ARCHIVE = b"PK"
+# What torch's reader of plain tensors says of the first thing that it refuses to make.
+_REFUSED = re.compile(r"GLOBAL (\S+)")
 # What readers of torch, ONNX and safetensors raise on damaged files, beside their own errors.
 _DAMAGE = (
     *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
@@ -48,18 +53,27 @@ _DAMAGE = (
 def load_weights(model: StereoNetwork, path: str | Path, *, content: bytes | None = None) -> None:
     """Fill `model` from the file at `path`; see `litestereo.models.load_weights`.
 
-    It has a refiner afterwards if the file has one.
+    It has a refiner afterwards if the file has one, which looks as often as an artefact says.
 
     Args:
         model: a network of ours.
         path: .pth, .pt, .safetensors or an FP32 artefact.
         content: of the file, as `read_weights` gave it; None reads it.
+
+    Raises:
+        CheckpointError: it cannot be read, keeps no weights under their names, or does not fit.
     """
     path = Path(path)
     expected, refiner = _without_refiner(model.state_dict()), Refiner()
     of_refiner = {f"{_REFINER}{name}": t for name, t in refiner.state_dict().items()}
     content = read_weights(path) if content is None else content
     given = _without_prefix(_reader(path)(path, content, {**expected, **of_refiner}))
+    manifest = _manifest(content) if path.suffix == ".onnx" else None
+    if manifest is not None and manifest.precision != "fp32":
+        raise CheckpointError(
+            f"{path} holds an {manifest.precision} artefact, which keeps no weights under their "
+            "names; give the FP32 artefact or the checkpoint"
+        )
     refines = any(name.startswith(_REFINER) for name in given)
     if refines:
         expected = {**expected, **of_refiner}
@@ -67,8 +81,10 @@ def load_weights(model: StereoNetwork, path: str | Path, *, content: bytes | Non
         given = {name: _as_matrix(tensor, expected[name].shape) for name, tensor in given.items()}
         counters = {n: t for n, t in expected.items() if n.endswith(_TRAINING_ONLY)}
         given = {**counters, **given}
-    _check_fit(given, expected, path=path)
+    _check_fit(given, expected, path=path, manifest=manifest)
     fitted = {name: given[name].to(expected[name].dtype) for name in expected}
+    if manifest is not None and manifest.refiner_passes is not None:
+        refiner.passes = manifest.refiner_passes
     model.refiner = refiner.to(next(model.parameters()).device) if refines else None
     model.load_state_dict(fitted, strict=True)
 
@@ -171,6 +187,11 @@ def tensors_from(
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, *_DAMAGE) as error:
+        if content.startswith(_ARCHIVE):
+            raise CheckpointError(
+                f"{path} begins as an archive of torch.save, but is cut off or damaged; get it "
+                "again from its source"
+            ) from error
         raise CheckpointError(
             f"{path} is no archive of torch.save, or one of before torch 1.6; save it again with "
             "a later torch, or as .safetensors"
@@ -185,10 +206,12 @@ def tensors_from(
             warnings.simplefilter("ignore")  # torch warns of odd pickles and then reads or refuses
             return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
+        refused = _REFUSED.search(str(error))
         raise CheckpointError(
-            f"{path} is not a plain file of tensors: {_first_line(error)} "
-            f"Reading it would need unpickling, which can run code from the file; "
-            f"save its state dict alone with torch.save, or as .safetensors"
+            f"{path} is not a plain file of tensors: it holds "
+            f"{refused[1] if refused else 'other things'}. Reading it would need unpickling, which "
+            "can run code from the file; save its state dict alone with torch.save, or as "
+            ".safetensors"
         ) from error
     except (zipfile.BadZipFile, struct.error, *_DAMAGE) as error:
         raise _unreadable(path, error) from error
@@ -206,11 +229,11 @@ def _tensors_only(content: object, *, path: Path) -> dict[str, Tensor]:
             f"{path} holds a {type(content).__name__}; a state dict is needed, bare or under "
             f"one of the keys {', '.join(map(repr, _ENVELOPES))}"
         )
-    strangers = [str(k) for k, v in content.items() if not isinstance(v, Tensor)]
+    strangers = [str(k) for k, v in content.items() if not isinstance(v, Tensor) or v.is_nested]
     if strangers:
         raise CheckpointError(
-            f"{path} holds {_some(strangers)} that are not tensors; a state dict is needed, bare "
-            f"or under one of the keys {', '.join(map(repr, _ENVELOPES))}"
+            f"{path} holds {_some(strangers)} that are not plain tensors; a state dict is needed, "
+            f"bare or under one of the keys {', '.join(map(repr, _ENVELOPES))}"
         )
     return {str(name): tensor for name, tensor in content.items()}
 
@@ -235,6 +258,8 @@ def _from_onnx(path: Path, content: bytes, names: Iterable[str]) -> dict[str, Te
     except ModuleNotFoundError as error:
         raise _missing("onnx", purpose="reading weights from an .onnx artefact") from error
     wanted = set(names)
+    if not content:
+        raise _unreadable(path, EOFError("it is empty"))
     try:
         graph = onnx.load_from_string(content).graph
         return {
@@ -257,7 +282,13 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, path: Path) -> None:
+def _check_fit(
+    given: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    path: Path,
+    manifest: Manifest | None,
+) -> None:
     shared = [name for name in expected if name in given]
     misshapen = [n for n in shared if given[n].shape != expected[n].shape]
     mistyped = [n for n in shared if not _is_alike(given[n], expected[n])]
@@ -272,12 +303,12 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
         "of another type": [
             f"{n} {given[n].dtype} instead of {expected[n].dtype}" for n in mistyped
         ],
-        "not finite": [n for n in sound if not bool(torch.isfinite(given[n]).all())],
+        "not finite": [n for n in sound if not _is_finite(given[n].to(expected[n].dtype))],
     }
     found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
     if not found:
         return
-    other = _whose(_without_refiner(given), path=path)
+    other = _whose(_without_refiner(given), manifest=manifest)
     if other and _shapes_of(other) != _shapes(_without_refiner(expected)):
         raise CheckpointError(
             f"{path} does not fit the model: it holds weights of {other}; choose that model, or "
@@ -288,17 +319,22 @@ def _check_fit(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, p
     )
 
 
-def _whose(given: Mapping[str, Tensor], *, path: Path) -> str | None:
+def _whose(given: Mapping[str, Tensor], *, manifest: Manifest | None) -> str | None:
     """Return the name of the network of ours whose weights these are, if they are any's."""
     from litestereo.models.registry import MODEL_NAMES
-    from litestereo.runtime.tensorrt.artifact import read_artifact
 
-    if path.suffix != ".onnx":
-        names = (name for name in MODEL_NAMES if _shapes_of(name) == _shapes(given))
-        return next(names, None)
-    with suppress(LiteStereoError):  # of somebody else's
-        name = read_artifact(path).manifest.model
-        return name if name in MODEL_NAMES else None
+    if manifest is not None:
+        return manifest.model if manifest.model in MODEL_NAMES else None
+    return next((name for name in MODEL_NAMES if _shapes_of(name) == _shapes(given)), None)
+
+
+def _manifest(content: bytes) -> Manifest | None:
+    """Return what an artefact says of itself; None of somebody else's."""
+    import onnx
+
+    texts = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    with suppress(LiteStereoError):
+        return Manifest.from_json(texts.get(METADATA_KEY, ""))
     return None
 
 
@@ -318,6 +354,10 @@ def _is_alike(given: Tensor, expected: Tensor) -> bool:
     plain = given.layout == torch.strided and not (given.is_quantized or given.is_meta)
     real = not given.is_complex() and given.is_floating_point() == expected.is_floating_point()
     return plain and real
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def _some(names: list[str], *, shown: int = 4) -> str:

@@ -14,10 +14,18 @@ from litestereo.errors import EngineError
 from litestereo.runtime.reach import STEP_PX
 from litestereo.runtime.reading import json_from
 
-__all__ = ["FORMAT_VERSION", "METADATA_KEY", "InputSpec", "Manifest", "Precision"]
+__all__ = [
+    "FORMAT_VERSION",
+    "METADATA_KEY",
+    "MOST_REFINER_PASSES",
+    "InputSpec",
+    "Manifest",
+    "Precision",
+]
 
 FORMAT_VERSION = 1
 METADATA_KEY = "litestereo"
+MOST_REFINER_PASSES = 4
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -100,6 +108,8 @@ class Manifest:
             the answers' size, as `GraphRectification` reads them; empty for others.
         half_weights: an FP32 graph whose weights were rounded to half, and are stored so; False
             also where a manifest does not say.
+        refiner_passes: how often the refiner looks, 0 without one; None where a manifest does not
+            say, as earlier versions' do not.
         format_version: of this manifest.
     """
 
@@ -119,6 +129,7 @@ class Manifest:
     quantization: Mapping[str, Any] = field(default_factory=dict)
     rectification: Mapping[str, Any] = field(default_factory=dict)
     half_weights: bool = False
+    refiner_passes: int | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -134,6 +145,11 @@ class Manifest:
             raise EngineError(
                 f"manifest disparity_range_px is [{low}, {high}]; need 0 <= low < high: export it "
                 "again"
+            )
+        if self.refiner_passes is not None and not 0 <= self.refiner_passes <= MOST_REFINER_PASSES:
+            raise EngineError(
+                f"manifest refiner_passes is {self.refiner_passes}; it must be 0 to "
+                f"{MOST_REFINER_PASSES}: export it again"
             )
         if self.rectification and (self.input.fixed_size is None or self.answer_size is None):
             raise EngineError(
@@ -202,6 +218,7 @@ class Manifest:
             quantization=_take(data, "quantization", dict, default={}),
             rectification=_take(data, "rectification", dict, default={}),
             half_weights=_take(data, "half_weights", bool, default=False),
+            refiner_passes=_take(data, "refiner_passes", int, default=None),
         )
 
 

@@ -1,6 +1,7 @@
 """`stereo-eval` from its arguments to its table, JSON, pictures and page."""
 
 import json
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import cv2
@@ -57,6 +58,8 @@ def test_onnxruntime_is_the_default(stereo_eval, data, tmp_path):
     content = json.loads(out)
     assert status == 0
     assert content["matcher"] == "stand-in (onnxruntime-cpu, fp32)"
+    assert content["artifact_sha256"] == sha256(artefact.read_bytes()).hexdigest()
+    assert content["scale"] == 1
     assert len(content["scenes"]) == 4
     assert content["groups"][0]["ause"] is not None
     assert report_from_json(content).group("kitti").regions["all"].scenes == 2
@@ -75,7 +78,8 @@ def test_folder_gets_report_error_maps_and_page(stereo_eval, data, tmp_path):
     assert {tuple(color) for color in drawn[trees.UNKNOWN_ROWS :].reshape(-1, 3).tolist()} <= set(
         ERROR_COLORS
     )
-    assert len(read_report(folder / "report.json").scenes) == 4
+    report = read_report(folder / "report.json")
+    assert (len(report.scenes), report.artifact_sha256, report.scale) == (4, None, 1)
 
 
 def test_without_html_there_is_no_page(stereo_eval, data, tmp_path):

@@ -216,6 +216,8 @@ def test_what_cannot_be_counted_is_refused(tmp_path, run_command):
     bench, fixed = run_command(bench_main), tmp_path / "fixed.onnx"
     status, _, words = bench("roofline", "las9")
     assert (status, "neither a model" in words) == (1, True)
+    status, _, words = bench("roofline", tmp_path / "absent.onnx", "--size", "65x96")
+    assert (status, "size is 65x96; both sides must be multiples of 32" in words) == (1, True)
     onnx.save(graph([node("Relu", ["x"], "out")], []), fixed)
     status, _, words = bench("roofline", fixed, "--size", "64x96")
     assert (status, "asked for" in words) == (1, True)

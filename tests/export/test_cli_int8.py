@@ -101,6 +101,12 @@ def test_a_failed_gate_writes_nothing_but_its_own_curve(
     [
         (["--int8"], 2, "go together"),
         (["--calibration", "."], 2, "go together"),
+        (["--held-out", "."], 2, "belong to --int8"),
+        (["--ranges", "magic"], 2, "belong to --int8"),
+        (["--budget", 0], 2, "belong to --int8"),
+        (["--engine-cache", "."], 2, "add --engine, or drop it"),
+        (["--calib", "rig.yml", "--camera-size", 0, 0], 1, "raw size is 0x0"),
+        (["--int8", "--calibration", ".", "--exporter", "dynamo"], 1, "dynamo gives others"),
         (["--int8", "--calibration", "absent"], 1, "no calibration set"),
         (["--int8", "--calibration", ".", "--budget", 0], 1, "budget is 0"),
         (["--int8", "--calibration", ".", "--ranges", "magic"], 1, "minmax, percentile"),

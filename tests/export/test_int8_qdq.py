@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from int8_graphs import convolution_graph, observed
@@ -210,6 +211,17 @@ def test_nodes_are_counted_in_the_graph_that_is_written(case):
     assert (typed["int8"], typed["fp16"], typed["fp32"], typed["other"]) == (1, 3, 1, 3)
 
 
+def test_the_recurrent_tail_stays_in_floating_point(case):
+    model = onnx.ModelProto()
+    model.CopyFrom(case[0])
+    for part, node in zip(("cnet", "", "update_block/gru"), model.graph.node, strict=False):
+        node.name = node.name.replace("/part/", f"/{part}/")
+    assert plan_convolutions(model).kept == {
+        "/model/cnet/conv/Conv": "recurrent tail",
+        "/model/update_block/gru/grouped/Conv": "recurrent tail",
+    }
+
+
 def test_convolutions_beyond_halfs_range_stay_in_floating_point(case):
     model, plan, _, _ = case
     assert plan.kept == {}
@@ -227,7 +239,17 @@ def test_what_must_stay_in_floating_point_does(name, exported):
     assert set(plan.kept.values()) <= set(FLOAT_PARTS)
     assert {"last aggregation", "upsampling", "pictures"} <= set(plan.kept.values())
     names = " ".join(one.name for one in plan.candidates)
-    for part in ("cost_stem", "refine_", "stem_2", "redir1", "upconv2", "conv6", "spx"):
+    for part in (
+        "cost_stem",
+        "refine_",
+        "stem_2",
+        "redir1",
+        "upconv2",
+        "conv6",
+        "spx",
+        "update_block",
+        "cnet",
+    ):
         assert part not in names
     blocks = blocks_of(plan.candidates)
     assert len(blocks) > 20

@@ -131,6 +131,14 @@ def test_the_stem_costs_what_is_said(master, form, times):
     assert middle(form(master)) == times * middle(master)
 
 
+def test_the_stem_is_found_whatever_its_nodes_are_called(master):
+    renamed = type(master)()
+    renamed.CopyFrom(master)
+    for index, node in enumerate(renamed.graph.node):
+        node.name = f"node_{index}"
+    assert kinds(for_engines(renamed)) == kinds(for_engines(master))
+
+
 def test_scales_that_others_read_stay():
     def node(kind, inputs, output):
         return helper.make_node(kind, inputs, [output], output)

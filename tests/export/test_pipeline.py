@@ -18,9 +18,10 @@ from stand_in import stand_in_model
 from test_cli_export import stereo_export
 from torch import nn
 
-from litestereo.errors import CalibrationError, ExportError
+from litestereo.errors import CalibrationError, ExportError, LiteStereoError
 from litestereo.export import export_artifact, pipeline
 from litestereo.export.artifact import sha256_of
+from litestereo.export.held_out import find_judges
 from litestereo.export.int8_engine import fp16_beside
 from litestereo.export.options import ExportOptions, Int8Options, RigOptions
 from litestereo.export.rectification import rectification_for
@@ -35,6 +36,7 @@ class Scaled(nn.Module):
     def __init__(self, gain):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor([[gain]]))
+        self.refiner = None
 
     def forward(self, left, right):
         distance = (left - right).abs().mean(1, keepdim=True)
@@ -96,7 +98,7 @@ def test_int8_starts_from_a_graph_that_was_compared_after_it_was_rewritten(
     monkeypatch.setattr(pipeline, "int8_from_masters", work)
     int8 = Int8Options(small_set.folder)
     options = ExportOptions(**SIZE, precision="int8", int8=int8, pair=pair_files)
-    with pytest.raises(ExportError, match="the graph is not what torch computes"):
+    with pytest.raises(ExportError, match=r"not what torch computes.* Try other weights"):
         export_artifact(options, output=tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -121,6 +123,36 @@ def test_held_out_scenes_are_looked_at_before_any_work(small_set, tmp_path, monk
     int8 = Int8Options(small_set.folder, held_out=(tmp_path,))
     with pytest.raises(ExportError, match="all 1 scenes of --held-out gave ranges"):
         export_artifact(ExportOptions(precision="int8", int8=int8), output=tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("truth", "words"),
+    [
+        (np.ones((4, 5), np.float32), "ground truth is 4x5 but its pictures are"),
+        (None, "cannot read .*second/truth.npy"),
+    ],
+)
+def test_a_held_out_scene_that_cannot_judge_is_named(small_set, tmp_path, truth, words):
+    stored = small_set.part(held_out=True)[0]
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        for side in ("left", "right"):
+            file = small_set.folder / f"{stored.file}_{side}.png"
+            shutil.copy(file, tmp_path / name / f"{side}.png")
+        files = {"left": "left.png", "right": "right.png", "gt": "truth.npy"}
+        height, width = cv2.imread(str(tmp_path / name / "left.png")).shape[:2]
+        np.save(tmp_path / name / "truth.npy", np.ones((height, width), np.float32))
+        meta = {"files": files, "gt_encoding": {"kind": "disparity"}}
+        (tmp_path / name / "meta.json").write_text(json.dumps(meta))
+    spoiled = tmp_path / "second/truth.npy"
+    spoiled.write_bytes(b"no array") if truth is None else np.save(spoiled, truth)
+    with pytest.raises(LiteStereoError, match=f"second cannot judge INT8: .*{words}"):
+        find_judges(small_set, (tmp_path / "first", tmp_path / "second"))
+
+
+def test_passes_need_a_refiner(las1_weights):
+    with pytest.raises(ExportError, match="has no refiner, so it cannot look 1 times"):
+        pipeline._load(ExportOptions(refiner_passes=1), las1_weights)
 
 
 @pytest.mark.parametrize("by_link", [False, True])

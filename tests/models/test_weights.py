@@ -1,19 +1,24 @@
 """Reading and writing weights: every published envelope, and every way to fail."""
 
+import argparse
 import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from stand_in import stand_in_manifest
 from torch import nn
 
 from litestereo.assets import bundled_artifact
 from litestereo.errors import CheckpointError, InputError
 from litestereo.models import create, load_weights, save_weights
 from litestereo.models.refiner import Refiner
+from litestereo.models.registry import REFINER_PASSES
 from litestereo.models.weights import load_weights as fill
 from litestereo.models.weights import read_weights
+from litestereo.runtime.manifest import METADATA_KEY
+from litestereo.runtime.tensorrt.artifact import read_artifact
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +174,10 @@ def poisoned(state):
     return {**state, "fnet.bn1.weight": torch.full((32,), float("nan"))}
 
 
+def overflowing(state):
+    return {**state, "fnet.bn1.weight": torch.full((32,), 1e300, dtype=torch.float64)}
+
+
 def partly_prefixed(state):
     return {("module." + n if n.startswith("fnet") else n): v for n, v in state.items()}
 
@@ -181,6 +190,7 @@ def partly_prefixed(state):
         (misshapen, r"misshapen: 1 keys \(fnet\.bn1\.weight \(31,\) instead of \(32,\)\)"),
         (integer, r"of another type: 1 keys \(fnet\.bn1\.weight torch\.int64 instead of"),
         (poisoned, r"not finite: 1 keys \(fnet\.bn1\.weight\)"),
+        (overflowing, r"not finite: 1 keys \(fnet\.bn1\.weight\)"),
         (partly_prefixed, r"missing: \d+ keys \(fnet.* and \d+ more\); unexpected: \d+ keys"),
         (lambda state: {}, r"missing: 680 keys"),
     ],
@@ -192,6 +202,66 @@ def test_a_misfit_names_the_keys_and_changes_nothing(tmp_path, source, target, c
         load_weights(target, tmp_path / "bad.pth")
     assert "bad.pth" in str(caught.value)
     assert_same(target, before)
+
+
+def test_weights_in_eight_bits_are_cast_up(tmp_path, source, target):
+    eight = torch.ones(32).to(torch.float8_e4m3fn)
+    torch.save({**source.state_dict(), "fnet.bn1.weight": eight}, tmp_path / "w.pth")
+    load_weights(target, tmp_path / "w.pth")
+    assert torch.equal(target.state_dict()["fnet.bn1.weight"], torch.ones(32))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused(tmp_path, target):
+    torch.save({"fnet": torch.nested.nested_tensor([torch.ones(2)])}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"1 keys \(fnet\) that are not plain tensors"):
+        load_weights(target, tmp_path / "w.pth")
+
+
+def write_said(path, state, **fields):
+    """Write an artefact that has a manifest with these fields, and return its path."""
+    import onnx
+
+    write_artefact(path, state)
+    model = onnx.load(path)
+    text = stand_in_manifest(model="las1", **fields).to_json()
+    model.metadata_props.add(key=METADATA_KEY, value=text)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_an_artefact_of_other_precision_is_called_so(tmp_path, target, precision):
+    path = write_said(tmp_path / "a.onnx", {}, precision=precision)
+    with pytest.raises(CheckpointError, match=f"holds an {precision} artefact.* FP32 artefact"):
+        load_weights(target, path)
+
+
+@pytest.mark.parametrize(("said", "passes"), [(1, 1), (None, REFINER_PASSES)])
+def test_an_artefact_says_how_often_its_refiner_looks(tmp_path, refining, target, said, passes):
+    path = write_said(tmp_path / "a.onnx", refining.state_dict(), refiner_passes=said)
+    load_weights(target, path)
+    assert target.refiner.passes == passes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.onnx", b"", "it is empty.*damaged"),
+        ("cut.pth", b"PK\x03\x04 broken zip", "cut off or damaged; get it again"),
+    ],
+)
+def test_a_cut_file_is_called_so(tmp_path, target, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(target, tmp_path / name)
+
+
+def test_what_is_no_tensor_is_named_in_plain_text(tmp_path, target):
+    torch.save({"model": {}, "args": argparse.Namespace()}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"it holds argparse\.Namespace\.") as caught:
+        load_weights(target, tmp_path / "w.pth")
+    assert str(caught.value).isprintable()
 
 
 def test_weights_of_another_model_are_refused(tmp_path, source):
@@ -245,7 +315,7 @@ def test_damaged_files_are_refused(tmp_path, target, suffix, content):
     ("content", "message"),
     [
         ([1, 2], "holds a list"),
-        ({"model": {"epoch": 1}}, r"1 keys \(epoch\) that are not tensors"),
+        ({"model": {"epoch": 1}}, r"1 keys \(epoch\) that are not plain tensors"),
         ({"weights": {"fnet.bn1.weight": torch.ones(32)}}, r"1 keys \(weights\) that are not"),
     ],
 )
@@ -287,15 +357,18 @@ def test_an_artefact_may_hold_a_refiner(tmp_path, refining, target):
     from litestereo.export import ExportOptions, export_artifact
 
     save_weights(refining, tmp_path / "refining.safetensors")
-    options = ExportOptions(weights=tmp_path / "refining.safetensors", gate=False)
+    weights = tmp_path / "refining.safetensors"
+    options = ExportOptions(weights=weights, refiner_passes=1, gate=False)
     export_artifact(options, output=tmp_path / "refining.onnx")
     load_weights(target, tmp_path / "refining.onnx")
+    assert target.refiner.passes == 1
     for name, value in target.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(value, refining.state_dict()[name]), name
     export_artifact(replace(options, refiner_passes=0), output=tmp_path / "plain.onnx")
     load_weights(target, tmp_path / "plain.onnx")
     assert target.refiner is None
+    assert read_artifact(tmp_path / "plain.onnx").manifest.refiner_passes == 0
 
 
 def test_a_part_of_a_refiner_is_refused(tmp_path, refining, target):

@@ -19,18 +19,19 @@ def test_fields_of_later_versions_are_ignored():
     assert Manifest.from_json(json.dumps(data)) == stand_in_manifest()
 
 
-def test_half_weights_survive_json():
-    manifest = stand_in_manifest(half_weights=True)
+def test_half_weights_and_passes_survive_json():
+    manifest = stand_in_manifest(half_weights=True, refiner_passes=1)
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def test_parity_and_graph_hash_may_be_absent():
     data = json.loads(stand_in_manifest().to_json())
-    del data["parity"], data["graph_sha256"], data["half_weights"]
+    del data["parity"], data["graph_sha256"], data["half_weights"], data["refiner_passes"]
     manifest = Manifest.from_json(json.dumps(data))
     assert manifest.parity == {}
     assert manifest.graph_sha256 is None
     assert manifest.half_weights is False
+    assert manifest.refiner_passes is None
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,8 @@ def test_parity_and_graph_hash_may_be_absent():
         ("outputs", [1], "must be names"),
         ("tools", [], "must be a dict"),
         ("half_weights", 1, "must be a bool"),
+        ("refiner_passes", True, "must be a int"),
+        ("refiner_passes", 10**9, "refiner_passes is 1000000000; it must be 0 to 4"),
     ],
 )
 def test_a_wrong_field_is_named(field, value, message):

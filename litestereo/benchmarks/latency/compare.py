@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from litestereo.benchmarks.latency.receipt import Receipt, SubjectResult
+from litestereo.benchmarks.latency.receipt import STAGES, Receipt, SubjectResult
 from litestereo.benchmarks.latency.statistics import Interval, format_ms, ratio_interval
 from litestereo.benchmarks.latency.tables import format_ratio
 from litestereo.benchmarks.table import format_table
@@ -90,10 +90,15 @@ def compare_receipts(
             f"the receipts have no subject in common: {', '.join(old)} in the first, "
             f"{', '.join(new)} in the second; measure one of them in both"
         )
-    if not any(_samples(old[key], stage) and _samples(new[key], stage) for key in common):
+
+    def measured(name: str) -> bool:
+        return any(_samples(old[key], name) and _samples(new[key], name) for key in common)
+
+    if not measured(stage):
+        known = [name for name in STAGES if measured(name)]
         raise InputError(
-            f"no subject has a stage {stage!r} in both receipts; "
-            "choose another stage, or measure both with it"
+            f"no subject has a stage {stage!r} in both receipts; choose one of {', '.join(known)}, "
+            "or measure both with it"
         )
     blocks = (before.settings.block, after.settings.block)
     changes = [

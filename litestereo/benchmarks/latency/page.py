@@ -25,6 +25,7 @@ METRIC_TITLES = {
     "epe": "EPE, px",
 }
 _LAYERS = 25
+_TIMED_SCALE = 1.0  # stereo-bench has no other
 
 
 def draw_page(
@@ -84,22 +85,22 @@ def write_bench_page(
 def accuracy_of(
     subject: SubjectResult, reports: Sequence[EvaluationReport]
 ) -> EvaluationReport | None:
-    """Return the report of the same model on the same backend; else of the same model.
+    """Return the report of the very file that was timed, at the scale that it was timed at.
 
-    What `stereo-eval` scored is named "model (backend, precision)".
+    Backends answer alike but for rounding; that of the same backend goes first. StereoSGBM has no
+    file: what tells it is its name, which holds OpenCV's version.
 
     Args:
         subject: what was timed.
-        reports: where to look.
+        reports: where to look; those of earlier versions name no file, so they are of none.
     """
-    same = [
-        report
-        for report in reports
-        if report.matcher.split(" ")[0].lower() in (subject.model.lower(), f"{subject.model}:")
-        or (subject.model == "sgbm" and "sgbm" in report.matcher.lower())
-    ]
-    exact = [report for report in same if f"({subject.backend}," in report.matcher]
-    return next(iter((*exact, *same)), None)
+    if subject.artifact_sha256 is None:
+        name = subject.details.get("parameters")
+        return next((report for report in reports if report.matcher == name), None)
+    wanted = (subject.artifact_sha256, _TIMED_SCALE)
+    same = [report for report in reports if (report.artifact_sha256, report.scale) == wanted]
+    same.sort(key=lambda report: f"({subject.backend}," not in report.matcher)
+    return next(iter(same), None)
 
 
 def headline_metric(group_name: str) -> str:
@@ -168,7 +169,10 @@ def _accuracy(receipt: Receipt, reports: Sequence[EvaluationReport]) -> Iterator
                     points, x_unit="end to end, p50, ms, logarithmic", y_unit=unit
                 )
     if not drawn:
-        yield "<p>No accuracy report is of a model that was timed.</p>"
+        yield (
+            "<p>No accuracy report is of a file that was timed, at scale 1. Reports of earlier "
+            "versions do not say which file they are of: score it again with stereo-eval.</p>"
+        )
 
 
 def _point(subject: SubjectResult, reports: Sequence[EvaluationReport], name: str) -> Point | None:

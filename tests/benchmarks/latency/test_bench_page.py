@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -70,10 +71,11 @@ def chromium(*arguments, page, folder):
 
 
 @pytest.fixture
-def reports(data, constant):
+def reports(data, constant, make_subject):
     matcher = constant(8.5)
     matcher.name = "las1 (onnxruntime-cpu, fp32)"
-    return [evaluate(matcher, find_scenes(data))]
+    report = evaluate(matcher, find_scenes(data))
+    return [replace(report, artifact_sha256=make_subject("las1@torch").artifact_sha256, scale=1.0)]
 
 
 @pytest.fixture
@@ -162,9 +164,32 @@ def test_browser_slides_over_the_accuracy_page(data, tmp_path, constant):
         assert (np.abs(shots[one] - shots[other]).max(axis=2) > 40).mean() > 0.02
 
 
-def test_accuracy_is_the_same_models(reports, make_subject):
-    assert accuracy_of(make_subject("las1@torch"), reports) is reports[0]
-    assert accuracy_of(make_subject("las2_s@torch"), reports) is None
+def test_accuracy_is_that_of_the_same_file_at_the_same_scale(reports, make_subject):
+    subject, (same,) = make_subject("las1@torch"), reports
+    assert accuracy_of(subject, reports) is same
+    on_torch = replace(same, matcher="las1 (torch, cpu, float32)")
+    assert accuracy_of(subject, [same, on_torch]) is on_torch
+    others = {"scale": 1.25}, {"artifact_sha256": "cd" * 32}, {"artifact_sha256": None}
+    assert accuracy_of(subject, [replace(same, **other) for other in others]) is None
+
+
+def test_accuracy_of_sgbm_is_that_of_the_same_opencv(reports, make_subject):
+    details = {"parameters": "StereoSGBM (OpenCV 5.0.0)"}
+    subject = replace(make_subject("sgbm"), artifact_sha256=None, details=details)
+    names = "StereoSGBM (OpenCV 4.0.0)", "StereoSGBM (OpenCV 5.0.0)"
+    older, same = (replace(reports[0], matcher=name) for name in names)
+    assert accuracy_of(subject, [older, same]) is same
+    assert accuracy_of(subject, [older]) is None
+
+
+def test_page_says_where_no_report_is_of_what_was_timed(
+    make_receipt, make_subject, reports, tmp_path
+):
+    old = replace(reports[0], artifact_sha256=None, scale=None)
+    page = write_bench_page(
+        tmp_path / "bench.html", make_receipt(make_subject("las1@torch")), accuracy=[old]
+    )
+    assert "No accuracy report is of a file that was timed, at scale 1" in page.read_text()
 
 
 def test_points_stand_where_the_figures_say(page):

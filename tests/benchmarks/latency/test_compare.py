@@ -99,7 +99,7 @@ def test_nothing_in_common(make_receipt, make_subject):
     one, other = make_receipt(make_subject()), make_receipt(make_subject("sgbm"))
     with pytest.raises(InputError, match="no subject in common"):
         compare_receipts(one, other)
-    with pytest.raises(InputError, match="no subject has a stage 'enqueue'"):
+    with pytest.raises(InputError, match=r"no subject has a stage 'enqueue' .* one of .*total"):
         compare_receipts(one, one, stage="enqueue")
 
 
