@@ -5,9 +5,10 @@
 
 A GPU renders faster than a network learns, and `stereo-train --refiner alone` sees each pair once.
 A CPU renders four pairs in the time of 20 steps: so the pairs are kept, the network answers them
-once at full size and once at three quarters or half of it (which leaves more to mend), and the
-refiner, which looks 10 px far, learns from crops, half of them with the second answer. The last 20
-pairs of each file are held out. Writes the weights with the refiner, and a record (OUTPUT.json).
+once at full size and once at three quarters or half of it (which leaves more to mend), other
+weights of it may answer, too (`--worse`: earlier ones leave still more), and the refiner, which
+looks 10 px far, learns from crops, all answers as likely. The last 20 pairs of each file are held
+out. Writes the weights with the refiner, and a record (OUTPUT.json).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from litestereo.models.las import StereoNetwork
 from litestereo.models.refiner import Refiner
 from litestereo.models.registry import MAX_DISPARITY_PX
 from litestereo.runtime.files import require_writable
-from litestereo.training.loss import disparity_loss
+from litestereo.training.loss import disparity_loss, edge_weights
 from litestereo.training.objective import SMALLER, smaller_answer
 from litestereo.training.scenes.stream import SceneStream
 from litestereo.training.scenes.textures import load_atlas
@@ -57,6 +58,16 @@ def main() -> None:
     train.add_argument("files", type=Path, nargs="+", help="what `render` wrote")
     train.add_argument("--model", choices=bundled_models(), required=True)
     train.add_argument("--weights", type=Path, help="of the network (default: bundled)")
+    train.add_argument(
+        *("--worse", "-w"),
+        type=Path,
+        action="append",
+        default=[],
+        help="other weights of the network, whose answers are learnt from, too (may be repeated)",
+    )
+    train.add_argument(
+        "--edge-weight", type=float, default=1.0, help="of pixels beside a step (default: 1)"
+    )
     train.add_argument("--new", action="store_true", help="a new refiner, not the weights' own")
     train.add_argument("--passes", type=int, default=1, help="of the refiner (default: 1)")
     train.add_argument("--rate", type=float, default=2e-3, help="peak (default: 2e-3)")
@@ -93,31 +104,41 @@ def _render(given: argparse.Namespace) -> None:
     torch.save({name: torch.cat(values) for name, values in kept.items()}, given.output)
 
 
+def _network(given: argparse.Namespace, weights: Path) -> StereoNetwork:
+    network = create(given.model)
+    load_weights(network, named_file(weights))
+    return network.eval()
+
+
 @torch.no_grad()
-def _answers(network: StereoNetwork, pool: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return what the network says of a file's pairs, at full size and at a smaller one."""
-    found: dict[str, list[Tensor]] = {"whole": [], "smaller": []}
+def _answers(networks: list[StereoNetwork], pool: dict[str, Tensor]) -> list[Tensor]:
+    """Return what is said of a file's pairs: the first network's answers at both sizes, others'."""
+    found: list[list[Tensor]] = [[] for _ in range(1 + len(networks))]
     pairs = zip(*(pool[name].split(_AT_ONCE) for name in ("left", "right")), strict=True)
     for number, (left, right) in enumerate(pairs):
         seen = left.float(), right.float()
         share = SMALLER[number % len(SMALLER)]
-        found["whole"].append(network.stages(*seen).unrefined.half())
-        found["smaller"].append(smaller_answer(network, *seen, share=share).half())
-    return {name: torch.cat(values) for name, values in found.items()}
+        whole, *others = (network.stages(*seen).unrefined for network in networks)
+        smaller = smaller_answer(networks[0], *seen, share=share)
+        for answers, answer in zip(found, (whole, smaller, *others), strict=True):
+            answers.append(answer.half())
+    return [torch.cat(answers) for answers in found]
 
 
 def _train(given: argparse.Namespace) -> None:
     pools = [torch.load(path, weights_only=True) for path in given.files]
     for path, pool in zip(given.files, pools, strict=True):
         _check_count(len(pool["left"]), str(path))
-    network = create(given.model)
-    load_weights(network, named_file(given.weights or given.model))
-    network.eval()
+    network = _network(given, given.weights or Path(given.model))
     own, network.refiner = network.refiner, None
-    pools = [{**pool, **_answers(network, pool)} for pool in pools]
-    names = ("left", "right", "whole", "smaller", "truth")
-    seen = [torch.cat([pool[name][:-_HELD_OUT] for pool in pools]) for name in names]
-    unseen = [torch.cat([pool[name][-_HELD_OUT:] for pool in pools]) for name in names]
+    asked = [network, *(_network(given, path) for path in given.worse)]
+    known = [(p["left"], p["right"], p["truth"], *_answers(asked, p)) for p in pools]
+    seen = [
+        torch.cat([values[:-_HELD_OUT] for values in kind]) for kind in zip(*known, strict=True)
+    ]
+    unseen = [
+        torch.cat([values[-_HELD_OUT:] for values in kind]) for kind in zip(*known, strict=True)
+    ]
     torch.manual_seed(given.seed)
     refiner = Refiner() if given.new or own is None else own
     refiner.passes = given.passes
@@ -128,7 +149,7 @@ def _train(given: argparse.Namespace) -> None:
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, given.rate, given.steps, pct_start=0.1)
     begun, losses, log = time.monotonic(), [], []
     for step in range(1, given.steps + 1):
-        loss = _loss(refiner, _crops(seen))
+        loss = _loss(refiner, _crops(seen), edge_weight=given.edge_weight)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(refiner.parameters(), 1.0)
@@ -149,7 +170,9 @@ def _train(given: argparse.Namespace) -> None:
             **{"model": given.model, "seed": given.seed, "optimizer": "adamw", "batch": _BATCH},
             **{"peak_learning_rate": given.rate, "ema_decay": _EMA_DECAY, "robust_px": _ROBUST_PX},
             **{"height": _CROP[0], "width": _CROP[1], "passes": given.passes, "new": given.new},
+            "edge_weight": given.edge_weight,
             "weights": given.weights and given.weights.name,
+            "worse": [path.name for path in given.worse],
         },
         "pairs": len(seen[0]),
         "steps": given.steps,
@@ -163,24 +186,26 @@ def _train(given: argparse.Namespace) -> None:
 
 
 def _crops(pool: list[Tensor]) -> list[Tensor]:
-    """Return crops at equal places of all pictures, of either answer as likely.
+    """Return crops at equal places of all pictures: both eyes, truth and one of the answers.
 
     Disparities stay what they are.
     """
     chosen = torch.randint(len(pool[0]), (_BATCH,))
     (height, width), (tall, wide) = _SIZE, _CROP
     y, x = (int(torch.randint(room // 2 + 1, ())) * 2 for room in (height - tall, width - wide))
-    left, right, whole, smaller, truth = (
+    left, right, truth, *answers = (
         values[chosen][..., y : y + tall, x : x + wide].float() for values in pool
     )
-    given = torch.where(torch.rand(_BATCH, 1, 1, 1) < 0.5, smaller, whole)
-    return [left, right, given, truth]
+    which = torch.randint(len(answers), (_BATCH,))
+    return [left, right, truth, torch.stack(answers)[which, torch.arange(_BATCH)]]
 
 
-def _loss(refiner: nn.Module, crops: list[Tensor]) -> Tensor:
-    left, right, given, truth = crops
+def _loss(refiner: nn.Module, crops: list[Tensor], *, edge_weight: float) -> Tensor:
+    left, right, truth, given = crops
     known = truth < MAX_DISPARITY_PX
-    return disparity_loss(refiner(given, left, right), truth, known, robust_px=_ROBUST_PX)
+    truth = torch.where(known, truth, 0.0)
+    weight = edge_weights(truth, known, weight=edge_weight)
+    return disparity_loss(refiner(given, left, right), truth, weight, robust_px=_ROBUST_PX)
 
 
 @torch.no_grad()
@@ -188,7 +213,7 @@ def _figures(refiner: Refiner, pool: list[Tensor]) -> dict[str, dict[str, float]
     """Return errors of whole pairs, given and refined: px, and shares in %."""
     errors: dict[str, list[Tensor]] = {"given": [], "refined": []}
     pairs = zip(*(values.float().split(1) for values in pool), strict=True)
-    for left, right, given, _, truth in pairs:
+    for left, right, truth, given, *_ in pairs:
         errors["given"].append((given - truth).abs())
         errors["refined"].append((refiner(given, left, right) - truth).abs())
     found = {}

@@ -66,13 +66,16 @@ def _meta(folder: Folder) -> Iterator[Scene]:
     """A scene folder with `meta.json`: "set", "scene", "files" (left, right, gt), "gt_encoding".
 
     `gt_encoding.kind` is "pfm", "npz" (with "key") or a picture with "scale" = stored value per
-    pixel. Visible pixels: `nocc.png` == 255, or else `disp_noc.png` > 0.
+    pixel. Visible pixels: `nocc.png` == 255, or else `disp_noc.png` > 0. A `meta.json` with neither
+    "files" nor "gt_encoding" is somebody's note on something else.
     """
     if "meta.json" not in folder.files:
         return
     path = folder.path / "meta.json"
     try:
         meta = json_from(read_file(path, most_bytes=JSON_MOST_BYTES))
+        if isinstance(meta, dict) and not {"files", "gt_encoding"} & meta.keys():
+            return
         files, encoding = meta["files"], meta.get("gt_encoding") or {}
         truth = _meta_truth(folder.path, files, encoding)
         left, right = (_inside(folder.path, files[name]) for name in ("left", "right"))

@@ -43,7 +43,7 @@ def test_it_trains_the_refiner_and_nothing_else(tmp_path, pool, new):
         "12",
         "-o",
         output,
-        *(["--new"] if new else []),
+        *(["--new", "--worse", "las1", "--edge-weight", "3"] if new else []),
     ]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert ran.returncode == 0, ran.stderr
@@ -54,6 +54,7 @@ def test_it_trains_the_refiner_and_nothing_else(tmp_path, pool, new):
     assert 0 < record["held_out"]["given"]["epe"] < 1
     assert record["held_out"]["refined"].keys() == record["held_out"]["given"].keys()
     assert record["options"]["new"] == new
+    assert record["options"]["worse"] == (["las1"] if new else [])
     assert [line["step"] for line in record["log"]] == [12]
     trained, bundled = create("las1"), create("las1")
     load_weights(trained, output)

@@ -58,6 +58,13 @@ def test_truth_of_another_size_is_refused(tmp_path):
         stream.next()
 
 
+def test_a_note_beside_a_bare_pair_describes_no_scene(tmp_path):
+    home = write_pair(tmp_path / "scene")
+    (home / "meta.json").write_text(json.dumps({"set": "rig", "camera": "a phone"}))
+    (pair,) = find_training_pairs(tmp_path)
+    assert (pair.left, pair.truth) == (home / "left.png", None)
+
+
 def test_crops_are_as_small_as_the_smallest_picture_which_is_told(tmp_path):
     scenes = [scene_of(write_pair(tmp_path / "a", (320, 640)))]
     told = []
