@@ -50,7 +50,7 @@ def test_a_place_that_cannot_be_written_is_found_first(capsys, tmp_path, main, a
     for side in ("left", "right"):
         (tmp_path / side).mkdir()
         (tmp_path / side / "a.png").touch()
-    (tmp_path / "meta.json").write_text("{}")
+    (tmp_path / "meta.json").write_text('{"files": {}}')
     names = {"tmp": tmp_path, "model": write_stand_in(tmp_path / "m.onnx")}
     given = [word.format(**names) for word in arguments]
     line = refused(capsys, main, *given, "-o", tmp_path / "file" / output)
