@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from needs import one_line_errors
 
 from litestereo import StereoEngine, __version__
 from litestereo.benchmarks.datasets import find_scenes
 from litestereo.benchmarks.metrics import score
 from litestereo.benchmarks.report import family_of
 from litestereo.benchmarks.scenes import Scene
+from litestereo.runtime.files import require_writable, write_atomic
 
 _WIDEST = 0.06
 
@@ -67,6 +69,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True, help="bundled name or artefact")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
+    require_writable(given.output)
     scenes = [scene for scene in find_scenes(*given.data).scenes if scene.truth]
     if not scenes:
         parser.error("no pair there has ground truth; give data sets that have")
@@ -83,8 +86,9 @@ def main() -> None:
             print(f"{Path(model).name} {family}: {families[family]}", flush=True)
         models.append({"weights": source, "families": families, "scenes": rows})
     content = {"what": __doc__.splitlines()[0], "litestereo": __version__, "models": models}
-    given.output.write_text(json.dumps(content, indent=1) + "\n")
+    write_atomic(given.output, f"{json.dumps(content, indent=1)}\n".encode())
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -59,7 +59,7 @@ def main() -> None:
     train.add_argument("--model", choices=bundled_models(), required=True)
     train.add_argument("--weights", type=Path, help="of the network (default: bundled)")
     train.add_argument(
-        *("--worse", "-w"),
+        "--worse",
         type=Path,
         action="append",
         default=[],
@@ -133,12 +133,10 @@ def _train(given: argparse.Namespace) -> None:
     own, network.refiner = network.refiner, None
     asked = [network, *(_network(given, path) for path in given.worse)]
     known = [(p["left"], p["right"], p["truth"], *_answers(asked, p)) for p in pools]
-    seen = [
-        torch.cat([values[:-_HELD_OUT] for values in kind]) for kind in zip(*known, strict=True)
-    ]
-    unseen = [
-        torch.cat([values[-_HELD_OUT:] for values in kind]) for kind in zip(*known, strict=True)
-    ]
+    seen, unseen = (
+        [torch.cat([values[part] for values in kind]) for kind in zip(*known, strict=True)]
+        for part in (slice(-_HELD_OUT), slice(-_HELD_OUT, None))
+    )
     torch.manual_seed(given.seed)
     refiner = Refiner() if given.new or own is None else own
     refiner.passes = given.passes

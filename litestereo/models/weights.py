@@ -24,7 +24,7 @@ from litestereo.errors import (
 )
 from litestereo.models.refiner import Refiner
 from litestereo.runtime.files import write_atomic
-from litestereo.runtime.manifest import METADATA_KEY, Manifest
+from litestereo.runtime.manifest import Manifest
 from litestereo.runtime.onnx_file import read_onnx
 from litestereo.runtime.reading import read_file
 
@@ -68,7 +68,7 @@ def load_weights(model: StereoNetwork, path: str | Path, *, content: bytes | Non
     of_refiner = {f"{_REFINER}{name}": t for name, t in refiner.state_dict().items()}
     content = read_weights(path) if content is None else content
     given = _without_prefix(_reader(path)(path, content, {**expected, **of_refiner}))
-    manifest = _manifest(content) if path.suffix == ".onnx" else None
+    manifest = _manifest(path, content) if path.suffix == ".onnx" else None
     if manifest is not None and manifest.precision != "fp32":
         raise CheckpointError(
             f"{path} holds an {manifest.precision} artefact, which keeps no weights under their "
@@ -328,13 +328,12 @@ def _whose(given: Mapping[str, Tensor], *, manifest: Manifest | None) -> str | N
     return next((name for name in MODEL_NAMES if _shapes_of(name) == _shapes(given)), None)
 
 
-def _manifest(content: bytes) -> Manifest | None:
+def _manifest(path: Path, content: bytes) -> Manifest | None:
     """Return what an artefact says of itself; None of somebody else's."""
-    import onnx
+    from litestereo.runtime.tensorrt.artifact import read_artifact
 
-    texts = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
     with suppress(LiteStereoError):
-        return Manifest.from_json(texts.get(METADATA_KEY, ""))
+        return read_artifact(path, content=content).manifest
     return None
 
 

@@ -186,16 +186,13 @@ class TrainOptions:
                 "--edge-weight needs exact truth, and this stage has none at edges; leave it out, "
                 "or train on scenes"
             )
-        if no_truth and self.distribution_weight:
-            raise TrainingError(
-                "--distribution-weight needs known disparities, and this stage has none; leave it "
-                "out, or train on scenes"
-            )
-        if no_truth and self.refiner:
-            raise TrainingError(
-                "--refiner needs known disparities, and this stage has none; leave it out, or "
-                "train on scenes"
-            )
+        asked = {"--distribution-weight": self.distribution_weight, "--refiner": self.refiner}
+        for name, value in asked.items():
+            if no_truth and value:
+                raise TrainingError(
+                    f"{name} needs known disparities, and this stage has none; leave it out, or "
+                    "train on scenes"
+                )
 
     @property
     def size(self) -> tuple[int, int]:

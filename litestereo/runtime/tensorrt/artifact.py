@@ -37,17 +37,18 @@ class Artifact:
     graph_sha256: str
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: Path, *, content: bytes | None = None) -> Artifact:
     """Read an artefact.
 
     Args:
         path: the file.
+        content: of the file, as `read_onnx` gave it; None reads it.
 
     Raises:
         EngineError: it cannot be read, is no ONNX file, keeps tensors elsewhere, or has no
             manifest.
     """
-    content = read_onnx(path)
+    content = read_onnx(path) if content is None else content
     digest = hashlib.sha256()
     manifest = None
     try:
