@@ -70,7 +70,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     require_writable(given.output)
-    scenes = [scene for scene in find_scenes(*given.data).scenes if scene.truth]
+    found = find_scenes(*given.data)
+    if found.broken:
+        parser.error(f"{found.broken[0].name}: {found.broken[0].problem}; mend or remove it")
+    scenes = [scene for scene in found.scenes if scene.truth]
     if not scenes:
         parser.error("no pair there has ground truth; give data sets that have")
     models = []

@@ -27,3 +27,15 @@ def test_borders_cost_something_in_what_they_do_not_hide(tmp_path):
     ((_, figures),) = model["families"].items()
     assert figures["pairs"] == len(model["scenes"]) == 1
     assert 0 < figures["bad_2"] < figures["bordered"] < 10
+
+
+def test_a_broken_scene_is_named_and_nothing_is_measured(tmp_path):
+    scene = tmp_path / "data/scene"
+    scene.mkdir(parents=True)
+    (scene / "meta.json").write_text('{"files": {"left": "left.png"}}')
+    script, output = ROOT / "benchmarks/black_borders.py", tmp_path / "borders.json"
+    command = [sys.executable, script, tmp_path / "data", "--model", "las2_m", "-o", output]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 2
+    assert str(scene) in run.stderr
+    assert not output.exists()
