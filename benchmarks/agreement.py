@@ -5,7 +5,7 @@ python benchmarks/agreement.py PAIRS... --model las1 --model before.onnx -o agre
 Each folder is a set. Of each pair and its mirror image: the share of all pixels on which both
 disparities agree within 1 px, and the photometric error (0..255), as `stereo-train --fine-tune`
 measures them. Agreement is no accuracy: errors that both views share are not seen. It needs no
-truth, so pairs that nobody has tuned anything on can be asked.
+truth, so pairs can be asked that no weights were chosen by.
 """
 
 from __future__ import annotations
