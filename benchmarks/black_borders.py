@@ -71,8 +71,8 @@ def main() -> None:
     given = parser.parse_args()
     require_writable(given.output)
     found = find_scenes(*given.data)
-    if found.broken:
-        parser.error(f"{found.broken[0].name}: {found.broken[0].problem}; mend or remove it")
+    if found.problem:
+        parser.error(found.problem)
     scenes = [scene for scene in found.scenes if scene.truth]
     if not scenes:
         parser.error("no pair there has ground truth; give data sets that have")

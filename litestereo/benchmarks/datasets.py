@@ -43,6 +43,17 @@ class Found:
     scenes: tuple[Scene, ...]
     broken: tuple[BrokenScene, ...]
 
+    @property
+    def problem(self) -> str | None:
+        """What whoever leaves none out says of the broken ones, in one line; None without any."""
+        if not self.broken:
+            return None
+        first = self.broken[0]
+        return (
+            f"{len(self.broken)} scenes cannot be read ({first.name}: {first.problem}); mend or "
+            "remove them"
+        )
+
 
 def find_scenes(*roots: Path | str, layout: str | None = None) -> Found:
     """Find every scene in and below `roots`.

@@ -46,12 +46,8 @@ def sound_scenes(*folders: Path) -> tuple[Scene, ...]:
         TrainingError: a scene does not say what its files are.
     """
     found = find_scenes(*folders)
-    if found.broken:
-        first = found.broken[0]
-        raise TrainingError(
-            f"{len(found.broken)} scenes cannot be read ({first.name}: {first.problem}); mend or "
-            "remove them"
-        )
+    if found.problem:
+        raise TrainingError(found.problem)
     return found.scenes
 
 
