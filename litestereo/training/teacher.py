@@ -59,7 +59,7 @@ def open_teacher(text: str, *, device: str | None = None) -> Iterator[tuple[Teac
     backend = "torch" if weights else "onnxruntime-cpu"
     with open_matcher(
         backend,
-        model=name if weights else "las1",
+        model=name if weights else None,
         weights=path,
         device=device if weights else None,
     ) as matcher:

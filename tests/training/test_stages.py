@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from litestereo import StereoEngine
 from litestereo.assets import bundled_artifact
 from litestereo.benchmarks.scenes import DisparityFile
 from litestereo.cli import train_main
@@ -492,6 +493,14 @@ def test_own_artefacts_and_networks_teach_alike():
         with open_teacher(text) as (teacher, _):
             answers.append(teacher(left, right))
     assert np.abs(answers[0] - answers[1]).max() < 0.05
+
+
+def test_another_network_of_ours_teaches_from_its_artefact():
+    left = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    with StereoEngine.load("las2_m") as engine:
+        expected = engine(left, left).disparity_px
+    with open_teacher("las2_m") as (teacher, _):
+        assert np.array_equal(teacher(left, left), expected)
 
 
 # --- pairs
